@@ -1,0 +1,1 @@
+"""Diffusion backbones: the interface, and one file per family."""

@@ -1,0 +1,121 @@
+"""The latent bank: inverted latents on disk, each keyed by everything that decided it.
+
+One safetensors file per latent, named by the hash of its key; the key itself and the round trip's quality
+stand in the file's header. A latent of other weights, prompt, steps or content has another key, so nothing stale
+can be read; `bank.json` names the backbone, so that a folder of another one is refused rather than grown.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from augment.errors import UserError
+from augment.shards import write_json
+
+
+@dataclass(frozen=True)
+class LatentKey:
+    """What decides an inverted latent."""
+
+    image: str
+    backbone: str
+    prompt: str
+    kind: str
+    steps: int
+    guidance: float
+    resolution: int
+    precision: str
+
+    @property
+    def digest(self) -> str:
+        """Hash of all fields: the file's name."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well an image survives: PSNR in dB after inversion and denoising, and after the autoencoder alone."""
+
+    round_trip: float
+    autoencoder: float
+
+
+class LatentBank:
+    """A folder of inverted latents of one backbone.
+
+    Args:
+        folder: Where they lie; created when the first latent is stored.
+        backbone: Identity of the backbone.
+
+    Raises:
+        UserError: If the folder holds latents of another backbone.
+    """
+
+    def __init__(self, folder: Path, backbone: str) -> None:
+        self.folder = folder
+        self.backbone = backbone
+        marker = folder / "bank.json"
+        if marker.is_file():
+            owner = json.loads(marker.read_text(encoding="utf-8"))["backbone"]
+            if owner != backbone:
+                raise UserError(
+                    f"bank: '{folder}' holds latents of backbone '{owner}', this run uses '{backbone}'; "
+                    f"give another folder with --data.bank"
+                )
+
+    def _path(self, key: LatentKey) -> Path:
+        return self.folder / f"{key.digest}.safetensors"
+
+    def __contains__(self, key: LatentKey) -> bool:
+        return self._path(key).is_file()
+
+    def store(self, key: LatentKey, latent: Tensor, quality: Quality, name: str) -> None:
+        """Write one latent [C, h, w]; it appears under its name only when it is complete."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        marker = self.folder / "bank.json"
+        if not marker.exists():
+            write_json(marker, {"backbone": self.backbone})
+        header = {"key": json.dumps(asdict(key)), "quality": json.dumps(asdict(quality)), "name": name}
+        path = self._path(key)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        save_file({"latent": latent.float().cpu().contiguous()}, partial, metadata=header)
+        partial.replace(path)
+
+    def load(self, key: LatentKey, name: str) -> Tensor:
+        """One latent, float32 [C, h, w].
+
+        Raises:
+            UserError: If the file is broken, or the latent holds NaN or nothing but zeros.
+        """
+        path = self._path(key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                latent: Tensor = file.get_tensor("latent")
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"bank: latent '{path}' of image '{name}' cannot be read ({error}); delete it") from error
+        check_latent(latent, f"bank: latent '{path}' of image '{name}'", "delete it, so that it is inverted again")
+        return latent
+
+    def quality(self, key: LatentKey) -> Quality:
+        """The recorded round trip of one latent."""
+        with safe_open(self._path(key), framework="pt") as file:
+            return Quality(**json.loads(file.metadata()["quality"]))
+
+
+def check_latent(latent: Tensor, what: str, remedy: str) -> None:
+    """Refuse a latent that no mixture can use.
+
+    Raises:
+        UserError: If it is not finite, or zero.
+    """
+    if not bool(torch.isfinite(latent).all()):
+        raise UserError(f"{what} holds NaN or infinity; {remedy}")
+    if not bool(latent.any()):
+        raise UserError(f"{what} is all zeros; {remedy}")

@@ -1,0 +1,48 @@
+"""The `augment` command: one sub-command per job, each with complete --help and --print_config."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from augment.errors import UserError
+
+USAGE = """usage: augment COMMAND [--config FILE] [options]
+
+Turn a few images per class into a labelled synthetic dataset with a diffusion model.
+
+commands:
+  synthesize   write a synthetic dataset as WebDataset shards (inverts first what the latent bank lacks)
+  invert       fill the latent bank: images to noise by DDIM inversion
+  verify       check every shard of a dataset folder
+  pretrain     train a small latent-diffusion backbone on an image folder
+
+augment COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
+
+
+COMMANDS = {
+    "synthesize": "augment.commands:synthesize_command",
+    "invert": "augment.commands:invert_command",
+    "pretrain": "augment.commands:pretrain_command",
+}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run one command; a user's mistake is printed as one line and exits with 1."""
+    run(COMMANDS, USAGE, "augment", args)
+
+
+def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] | None) -> None:
+    """Dispatch to a command by name; `commands` maps it to `module:function`, imported only when it is needed."""
+    words = list(sys.argv[1:] if args is None else args)
+    if not words or words[0] in {"-h", "--help"}:
+        print(usage)
+        return
+    if words[0] not in commands:
+        print(f"{program}: unknown command '{words[0]}'; choose from {', '.join(commands)}", file=sys.stderr)
+        raise SystemExit(2)
+    module, _, function = commands[words[0]].partition(":")
+    try:
+        getattr(import_module(module), function)(words[1:])
+    except UserError as error:
+        print(f"{program} {words[0]}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,153 @@
+"""What each `augment` command does with its parsed configuration."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import diffusers
+import lightning as L
+import transformers
+from jsonargparse.typing import PositiveInt
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from rich.console import Console
+from rich.table import Table
+
+from augment.methods import MethodName
+from augment.pipeline import Inverted, MakeTrainer, invert, synthesize
+from augment.pretrain import LatentDiffusion, PretrainData
+from augment.synthesis_data import SynthesisData
+from augment.synthesizer import Synthesizer
+
+
+def quiet() -> None:
+    """Let the commands' own words be heard: no start-up banners and tips of the libraries."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "transformers", "diffusers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+
+
+class OutputCLI(LightningCLI):
+    """LightningCLI with `--output`, the one folder that a command writes to."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Lightning's own files go to the output folder too, not to the working directory."""
+        parser.add_argument("--output", type=str, required=True, help="Folder to write to.")
+        parser.link_arguments("output", "trainer.default_root_dir")
+
+
+class SynthesisCLI(OutputCLI):
+    """The options of `synthesize` and `invert`: what users change most stands at the top level."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Short names for the settings of the dataset."""
+        super().add_arguments_to_parser(parser)
+        parser.link_arguments("output", "data.output")
+        parser.add_argument(
+            "--method", type=MethodName, default="nin/chm", help="Norm and mean adjustment, as in the paper."
+        )
+        parser.add_argument("--shots", type=PositiveInt, default=5, help="Real images per class.")
+        parser.add_argument("--seed", type=int, default=0, help="Chooses the few-shot set and draws every mixture.")
+        parser.add_argument("--classes", type=list[str] | None, default=None, help="Make images of these classes only.")
+        parser.add_argument("--per_class", type=PositiveInt, default=100, help="Images per class.")
+        parser.add_argument(
+            "--skip_bad",
+            "--skip-bad",
+            type=bool,
+            nargs="?",
+            const=True,
+            default=False,
+            help="Pass over unreadable images.",
+        )
+        parser.add_argument(
+            "--overwrite",
+            type=bool,
+            nargs="?",
+            const=True,
+            default=False,
+            help="Delete another dataset in the output folder.",
+        )
+        for name in ("method", "shots", "seed", "classes", "skip_bad", "overwrite"):
+            parser.link_arguments(name, f"data.{name}")
+        parser.link_arguments("per_class", "data.plan.per_class")
+
+
+def parse_synthesis(name: str, args: list[str]) -> SynthesisCLI:
+    """Parse the options that `synthesize` and `invert` share."""
+    quiet()
+    return SynthesisCLI(
+        Synthesizer,
+        SynthesisData,
+        args=args,
+        run=False,
+        seed_everything_default=False,
+        save_config_callback=None,
+        parser_kwargs={"prog": f"augment {name}"},
+        trainer_defaults={
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "use_distributed_sampler": False,
+        },
+    )
+
+
+def trainer_factory(cli: LightningCLI) -> MakeTrainer:
+    """A trainer with the command line's settings around the given callbacks."""
+
+    def make(callbacks: list[L.Callback]) -> L.Trainer:
+        trainer: L.Trainer = cli.instantiate_trainer(callbacks=callbacks)
+        return trainer
+
+    return make
+
+
+def synthesize_command(args: list[str]) -> None:
+    """Write a synthetic dataset."""
+    cli = parse_synthesis("synthesize", args)
+    folder = synthesize(cli.model, cli.datamodule, trainer_factory(cli))
+    if cli.trainer.is_global_zero:
+        print(f"dataset: {folder}")
+
+
+def invert_command(args: list[str]) -> None:
+    """Fill the latent bank and report the round trip."""
+    cli = parse_synthesis("invert", args)
+    inverted = invert(cli.model, cli.datamodule, trainer_factory(cli))
+    if cli.trainer.is_global_zero:
+        report_inversion(inverted)
+
+
+def report_inversion(inverted: Inverted) -> None:
+    """Print the round trip of every image, worst first."""
+    table = Table(title=f"{inverted.new} of {len(inverted.quality)} images inverted anew, bank {inverted.bank.folder}")
+    for column in ("image", "round trip, dB", "autoencoder alone, dB"):
+        table.add_column(column, justify="left" if column == "image" else "right")
+    for name, quality in sorted(inverted.quality.items(), key=lambda row: row[1].round_trip):
+        table.add_row(name, f"{quality.round_trip:.1f}", f"{quality.autoencoder:.1f}")
+    Console().print(table)
+
+
+def pretrain_command(args: list[str]) -> None:
+    """Train a latent-diffusion backbone and save it under the output folder."""
+    quiet()
+    cli = OutputCLI(
+        LatentDiffusion,
+        PretrainData,
+        args=args,
+        run=False,
+        seed_everything_default=0,
+        save_config_callback=None,
+        parser_kwargs={"prog": "augment pretrain"},
+        trainer_defaults={"log_every_n_steps": 100, "max_epochs": -1},
+    )
+    ema = EMAWeightAveraging(decay=0.999, update_starting_at_step=cli.model.autoencoder_steps)
+    trainer = cli.instantiate_trainer(callbacks=[ema])
+    trainer.fit(cli.model, datamodule=cli.datamodule)
+    folder = Path(cli.config.output) / "model"
+    cli.model.save(folder)
+    print(f"saved {folder}")

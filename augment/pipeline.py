@@ -1,0 +1,144 @@
+"""The public face of augmentation: fill the latent bank, write the synthetic dataset.
+
+    few-shot images -> invert -> latent bank -> mix -> interpolate -> deterministic DDIM -> decode -> shards
+
+Both steps run in Lightning's predict loop, under one process or many; `make_trainer` decides which.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+
+from augment.bank import LatentBank, LatentKey, Quality
+from augment.inversion import BankWriter, InversionData, Inverter, latent_key
+from augment.manifest import check_folder, close_folder, describe_dataset, write_run
+from augment.progress import ImageProgress
+from augment.shards import is_complete, shard_name
+from augment.synthesis_data import SynthesisData, SynthesisLoader
+from augment.synthesizer import Synthesizer
+from augment.writer import ShardWriter
+
+log = logging.getLogger(__name__)
+
+NAMED = 5
+"""Poor round trips that get a line of their own."""
+
+MakeTrainer = Callable[[list[L.Callback]], L.Trainer]
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """The latents of a few-shot set: where they lie, their keys by class, and the round trip of each image."""
+
+    bank: LatentBank
+    keys: dict[int, tuple[LatentKey, ...]]
+    quality: dict[str, Quality]
+    new: int
+
+
+def default_trainer(callbacks: list[L.Callback]) -> L.Trainer:
+    """One process on the best device there is, quiet but for the given callbacks."""
+    return L.Trainer(
+        devices=1,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def invert(model: Synthesizer, data: SynthesisData, make_trainer: MakeTrainer = default_trainer) -> Inverted:
+    """Invert the few-shot images whose latents the bank lacks.
+
+    Args:
+        model: Its backbone and inversion settings are used.
+        data: Its few-shot set is inverted.
+        make_trainer: Builds the trainer around the given callbacks.
+
+    Raises:
+        UserError: If the bank belongs to another backbone, or an image cannot be read or inverted.
+    """
+    few_shot, backbone = data.few_shot, model.backbone
+    bank = LatentBank(data.bank or default_bank(data.output, backbone.identity), backbone.identity)
+    keys = {
+        label: tuple(
+            latent_key(shot, backbone, model.prompt_for(few_shot.classes[label]), model.inversion)
+            for shot in few_shot.shots[label]
+        )
+        for label in few_shot.labels
+    }
+    flat = [key for members in keys.values() for key in members]
+    images = InversionData(data.source, few_shot, flat, bank, model.inversion.batch_size, backbone.image_size)
+    missing = sum(key not in bank for key in set(flat))
+    backbone.cast(model.inversion.precision)
+    trainer = make_trainer([BankWriter(bank), ImageProgress("invert")])
+    trainer.predict(Inverter(backbone, model.inversion), datamodule=images, return_predictions=False)
+    trainer.strategy.barrier()
+    quality = {shot.name: bank.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
+    if trainer.is_global_zero and missing:
+        warn_of_poor(quality, model.inversion.warn_psnr)
+    return Inverted(bank, keys, quality, missing)
+
+
+def default_bank(output: Path, identity: str) -> Path:
+    """The bank beside a dataset: one folder per backbone."""
+    return output.parent / "bank" / identity.replace("/", "--")
+
+
+def warn_of_poor(quality: dict[str, Quality], threshold: float) -> None:
+    """Name the images that inversion does not bring back, worst first."""
+    poor = sorted((q.round_trip, q.autoencoder, name) for name, q in quality.items() if q.round_trip < threshold)
+    for round_trip, autoencoder, name in poor[:NAMED]:
+        log.warning(
+            "image '%s' survives inversion badly: PSNR %.1f dB (the autoencoder alone: %.1f dB); "
+            "its mixtures may not show its class",
+            name,
+            round_trip,
+            autoencoder,
+        )
+    if len(poor) > NAMED:
+        others = ", ".join(name for _, _, name in poor[NAMED:])
+        log.warning("%d more images survive inversion badly (below %.0f dB): %s", len(poor) - NAMED, threshold, others)
+
+
+def synthesize(model: Synthesizer, data: SynthesisData, make_trainer: MakeTrainer = default_trainer) -> Path:
+    """Write the synthetic dataset, inverting first what the bank lacks; finished shards are kept.
+
+    Args:
+        model: Backbone and sampler.
+        data: What is to be made, and where.
+        make_trainer: Builds the trainer around the given callbacks; called once per step.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        UserError: If the folder holds another dataset, or as `invert` does.
+    """
+    manifest = describe_dataset(model.describe() | data.describe())
+    check_folder(data.output, manifest, data.overwrite)
+    started = time.perf_counter()
+    inverted = invert(model, data, make_trainer)
+    begun = time.perf_counter()
+    model.backbone.cast(model.precision)
+    loader = SynthesisLoader(model, data, inverted.bank, inverted.keys, manifest)
+    trainer = make_trainer([ShardWriter(data.output, data.plan.image_format), ImageProgress("synthesize")])
+    trainer.predict(model, datamodule=loader, return_predictions=False)
+    trainer.strategy.barrier()
+    if trainer.is_global_zero:
+        shards = data.shards()
+        images = sum(len(shards[n]) for n in loader.pending)
+        missing = [shard_name(n) for n, s in enumerate(shards) if not is_complete(data.output / shard_name(n), s)]
+        if missing:
+            raise RuntimeError(f"shards {', '.join(missing)} were not written")
+        seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
+        if images:
+            write_run(data.output, str(model.device), trainer.world_size, images, seconds)
+        close_folder(data.output, manifest, shards)
+    return data.output

@@ -1,0 +1,173 @@
+"""What is to be synthesized: the few-shot set, the method, the mixtures and the plan, dealt to ranks as batches."""
+
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from jsonargparse.typing import PositiveInt
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from augment.backbones.base import Start
+from augment.bank import LatentBank, LatentKey
+from augment.data import Digits, ImageSource, choose_few_shot_set
+from augment.errors import UserError
+from augment.loading import deal, dealt_loader
+from augment.manifest import open_folder
+from augment.methods import METHODS, Material, MethodName, stack
+from augment.mixing import Mixing, count_sources, draw_mixture
+from augment.shards import Plan, PlannedBatch, Sample, is_complete, plan_batches, plan_shards, shard_name
+from augment.synthesizer import SynthesisBatch, Synthesizer
+
+
+class SynthesisData(L.LightningDataModule):
+    """The dataset to be made: its few-shot images, method, mixtures and plan.
+
+    Args:
+        output: Folder of the dataset.
+        source: Where the real images come from.
+        method: How a start is made; norm and mean adjustment as in the paper.
+        shots: Real images per class.
+        seed: Chooses the few-shot set and draws every mixture.
+        classes: Make images of these classes only.
+        mixing: How sources and weights are drawn.
+        plan: Size and layout of the dataset.
+        bank: Folder of inverted latents; by default one per backbone below `bank`, beside the dataset.
+        skip_bad: Pass over real images that cannot be read instead of stopping.
+        overwrite: Delete a dataset of another configuration in `output` instead of refusing.
+    """
+
+    def __init__(
+        self,
+        output: str,
+        source: ImageSource | None = None,
+        method: MethodName = "nin/chm",
+        shots: PositiveInt = 5,
+        seed: int = 0,
+        classes: list[str] | None = None,
+        mixing: Mixing = Mixing(),  # noqa: B008  (frozen)
+        plan: Plan = Plan(),  # noqa: B008  (frozen)
+        bank: str | None = None,
+        skip_bad: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__()
+        self.output = Path(output)
+        self.source = Digits() if source is None else source
+        self.method_name: MethodName = method
+        self.method = METHODS[method]
+        self.seed = seed
+        self.mixing = mixing
+        self.plan = plan
+        self.bank = Path(bank) if bank is not None else None
+        self.overwrite = overwrite
+        self.few_shot = choose_few_shot_set(self.source, shots, seed, classes, skip_bad)
+        self.source_counts = {label: self._count_sources(label) for label in self.few_shot.labels}
+
+    def _count_sources(self, label: int) -> int:
+        name, available = self.few_shot.classes[label], len(self.few_shot.shots[label])
+        count = count_sources(self.mixing, available, name)
+        if count < self.method.min_sources:
+            raise UserError(
+                f"method: '{self.method_name}' needs {self.method.min_sources} sources, class '{name}' has {count}; "
+                f"raise --shots or choose another --method"
+            )
+        return count
+
+    def describe(self) -> dict[str, Any]:
+        """Everything about the data that decides an image."""
+        return {
+            "method": self.method_name,
+            "mixing": asdict(self.mixing),
+            "plan": asdict(self.plan),
+            "seed": self.seed,
+            "classes": list(self.few_shot.classes),
+            "few_shot": [asdict(shot) for shot in self.few_shot.all],
+        }
+
+    def shards(self) -> list[tuple[Sample, ...]]:
+        """The planned samples of every shard."""
+        return plan_shards(self.plan, self.few_shot.labels)
+
+
+class SynthesisLoader(L.LightningDataModule):
+    """Feeds the planned batches of unfinished shards to the synthesizer.
+
+    Args:
+        model: Whose prompts and settings are used.
+        data: The dataset to be made.
+        bank: Where its latents lie.
+        keys: Their keys, by class.
+        manifest: What is written as `dataset.json` before the first shard.
+    """
+
+    def __init__(
+        self,
+        model: Synthesizer,
+        data: SynthesisData,
+        bank: LatentBank,
+        keys: dict[int, tuple[LatentKey, ...]],
+        manifest: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.data = data
+        self.bank = bank
+        self.keys = keys
+        self.manifest = manifest
+        self.shards = data.shards()
+        self.pending: list[int] = []
+        self._class_latents = lru_cache(maxsize=64)(self._load_class)
+
+    def prepare_data(self) -> None:
+        """Open the folder, once per run: refuse another configuration's dataset, or delete it if told to."""
+        open_folder(self.data.output, self.manifest, self.data.overwrite)
+
+    def setup(self, stage: str) -> None:
+        """Find the unfinished shards; every rank does so before any of them writes."""
+        self.pending = [
+            n for n, samples in enumerate(self.shards) if not is_complete(self.data.output / shard_name(n), samples)
+        ]
+
+    def predict_dataloader(self) -> DataLoader[SynthesisBatch]:
+        """This rank's batches: all those of its shards, shard by shard."""
+        batches = [
+            batch
+            for shard in deal(self.pending, self.trainer)
+            for batch in plan_batches(shard, self.shards[shard], self.data.plan.batch_size)
+        ]
+        return dealt_loader(self._batch, batches)
+
+    def _batch(self, planned: PlannedBatch) -> SynthesisBatch:
+        starts, records = zip(*(self._sample(s.label, s.index) for s in planned.samples), strict=True)
+        return SynthesisBatch(planned, stack(list(starts)), records)
+
+    def _sample(self, label: int, index: int) -> tuple[Start, dict[str, Any]]:
+        data, model = self.data, self.model
+        shots, name = data.few_shot.shots[label], data.few_shot.classes[label]
+        mixture = draw_mixture(data.mixing, data.source_counts[label], len(shots), data.seed, label, index)
+        material = Material(
+            self._class_latents(label)[list(mixture.sources)],
+            torch.tensor(mixture.weights, dtype=torch.float32),
+            model.prompt_for(name),
+        )
+        record = {
+            "label": label,
+            "class": name,
+            "index": index,
+            "method": data.method_name,
+            "sources": [shots[n].name for n in mixture.sources],
+            "weights": list(mixture.weights),
+            "seed": data.seed,
+            "steps": model.steps,
+            "guidance": model.guidance,
+        }
+        return data.method.start(material), record
+
+    def _load_class(self, label: int) -> Tensor:
+        """Inverted latents of one class [K, C, h, w]."""
+        pairs = zip(self.keys[label], self.data.few_shot.shots[label], strict=True)
+        return torch.stack([self.bank.load(key, shot.name) for key, shot in pairs])

@@ -1,0 +1,85 @@
+"""Starts to images: a Lightning module that denoises and decodes planned batches."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import lightning as L
+import torch
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from torch import Tensor
+
+from augment.backbones.base import Backbone, Precision, Start
+from augment.backbones.stable_diffusion import StableDiffusion
+from augment.inversion import Inversion
+from augment.shards import PlannedBatch
+
+
+@dataclass(frozen=True)
+class SynthesisBatch:
+    """What goes through the sampler at once, and what is written beside each image."""
+
+    planned: PlannedBatch
+    start: Start
+    records: tuple[dict[str, Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device; Lightning calls this."""
+        return replace(self, start=replace(self.start, latent=self.start.latent.to(device)))
+
+
+class Synthesizer(L.LightningModule):
+    """Turns starts into images with deterministic DDIM; knows starts, never methods.
+
+    Args:
+        backbone: The diffusion model.
+        inversion: How the few-shot images are brought into its noise space.
+        steps: Of the sampler.
+        guidance: Classifier-free guidance; 1 is without.
+        prompt: `{class}` stands for the class's name.
+        precision: Of the networks while sampling; interpolation is float32 in any case.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        inversion: Inversion = Inversion(),  # noqa: B008  (frozen)
+        steps: PositiveInt = 50,
+        guidance: NonNegativeFloat = 1.0,
+        prompt: str = "a digit",
+        precision: Precision = "fp32",
+    ) -> None:
+        super().__init__()
+        self.backbone = StableDiffusion() if backbone is None else backbone
+        self.inversion = inversion
+        self.steps = steps
+        self.guidance = float(guidance)
+        self.prompt = prompt
+        self.precision: Precision = precision
+
+    def describe(self) -> dict[str, Any]:
+        """Everything about the model that decides an image."""
+        inversion = asdict(self.inversion)
+        del inversion["warn_psnr"]
+        return {
+            "backbone": self.backbone.identity,
+            "resolution": self.backbone.image_size,
+            "inversion": inversion,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "prompt": self.prompt,
+            "precision": self.precision,
+        }
+
+    def prompt_for(self, class_name: str) -> str:
+        """The prompt of a class."""
+        return self.prompt.replace("{class}", class_name)
+
+    def predict_step(self, batch: SynthesisBatch, batch_idx: int) -> Tensor:
+        """Images of the batch: uint8 [B, H, W, 3] in host memory."""
+        latents = self.backbone.denoise(batch.start, self.steps, self.guidance)  # z_0 [B, C, h, w]
+        images = self.backbone.decode(latents)  # [B, 3, H, W] in [-1, 1]
+        pixels = (images / 2 + 0.5).mul(255).round().to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).cpu()  # [B, H, W, 3]

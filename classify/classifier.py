@@ -1,0 +1,140 @@
+"""A timm model in training and at its one final test."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import timm
+import torch
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+from timm.models import save_for_hf
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from augment.errors import UserError
+
+
+class Classifier(L.LightningModule):
+    """Any timm model, trained for a fixed number of optimizer steps; no epoch is ever chosen.
+
+    Args:
+        num_classes: Set from the data.
+        name: timm's model name, such as `resnet50` or `local-dir:FOLDER`.
+        pretrained: Start from timm's weights (downloaded once) instead of from random ones.
+        optimizer: timm's optimizer name.
+        lr: Peak learning rate of the cosine schedule.
+        weight_decay: Not applied to biases and norms.
+        warmup_steps: Optimizer steps over which the learning rate rises.
+        label_smoothing: Of the cross-entropy.
+        drop_rate: timm's dropout before the head.
+    """
+
+    def __init__(
+        self,
+        num_classes: PositiveInt,
+        name: str = "resnet18",
+        pretrained: bool = False,
+        optimizer: str = "adamw",
+        lr: PositiveFloat = 1e-3,
+        weight_decay: NonNegativeFloat = 0.05,
+        warmup_steps: NonNegativeInt = 20,
+        label_smoothing: ClosedUnitInterval = 0.1,
+        drop_rate: ClosedUnitInterval = 0.0,
+    ) -> None:
+        super().__init__()
+        self.settings = {"opt": optimizer, "lr": lr, "weight_decay": weight_decay}
+        self.warmup_steps = warmup_steps
+        self.description = {
+            "name": name,
+            "pretrained": pretrained,
+            **self.settings,
+            "warmup_steps": warmup_steps,
+            "label_smoothing": label_smoothing,
+            "drop_rate": drop_rate,
+        }
+        self.network = create_network(name, pretrained, num_classes, drop_rate)
+        self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        metrics: dict[str, Metric | MetricCollection] = {
+            "top1": MulticlassAccuracy(num_classes, average="micro"),
+            "per_class": MulticlassAccuracy(num_classes, average="none"),
+            "confusion": MulticlassConfusionMatrix(num_classes),
+        }
+        if num_classes > 5:
+            metrics["top5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro")
+        self.metrics = MetricCollection(metrics, compute_groups=False)
+
+    def configure_optimizers(self) -> Any:
+        """timm's optimizer, and timm's cosine schedule over all steps of the trainer."""
+        optimizer = create_optimizer_v2(self.network, **self.settings)
+        steps = int(self.trainer.estimated_stepping_batches)
+        warmup = min(self.warmup_steps, steps // 2)
+        schedule = CosineLRScheduler(
+            optimizer,
+            t_initial=steps,
+            warmup_t=warmup,
+            warmup_lr_init=self.settings["lr"] / 100,
+            t_in_epochs=False,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def lr_scheduler_step(self, scheduler: CosineLRScheduler, metric: Any) -> None:
+        """timm's schedulers count updates themselves."""
+        scheduler.step_update(num_updates=self.global_step)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Cross-entropy of one batch."""
+        images, labels = batch
+        loss: Tensor = self.loss(self.network(images), labels)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count hits and misses."""
+        images, labels = batch
+        self.metrics.update(self.network(images), labels)
+
+    def results(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Accuracies of the last test, as plain numbers."""
+        values = self.metrics.compute()
+        return {
+            "top1": float(values["top1"]),
+            **({"top5": float(values["top5"])} if "top5" in values else {}),
+            "per_class": dict(zip(classes, values["per_class"].tolist(), strict=True)),
+            "confusion": values["confusion"].tolist(),
+        }
+
+    def save(self, folder: Path, classes: tuple[str, ...], image_size: int, half: bool = False) -> None:
+        """Write the network so that `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it."""
+        network: Any = self.network.half() if half else self.network
+        size = {"input_size": (3, image_size, image_size), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+        network.pretrained_cfg = {**network.pretrained_cfg, **size, "num_classes": len(classes)}
+        config = {"label_names": list(classes), "num_classes": len(classes)}
+        save_for_hf(network, str(folder), model_config=config, safe_serialization=True)
+
+
+def create_network(name: str, pretrained: bool, num_classes: int, drop_rate: float = 0.0) -> nn.Module:
+    """Create a timm model.
+
+    Raises:
+        UserError: If timm does not know the name, or the weights cannot be had.
+    """
+    try:
+        network: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=num_classes, drop_rate=drop_rate
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        hint = f"; similar names: {', '.join(close)}" if close else ""
+        raise UserError(f"model.name: timm cannot make '{name}' ({str(error).splitlines()[0]}){hint}") from error
+    if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        torch.backends.cudnn.benchmark = True
+    return network

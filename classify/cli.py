@@ -1,0 +1,22 @@
+"""The `classify` command: train on real plus synthetic images, and compare augmentation methods."""
+
+from collections.abc import Sequence
+
+from augment.cli import run
+
+USAGE = """usage: classify COMMAND [--config FILE] [options]
+
+Train a timm classifier on a few real images plus synthetic shards, and compare augmentation methods by accuracy.
+
+commands:
+  fit     train one classifier for a fixed number of steps and test it once
+  study   compare augmentation methods over several seeds; writes a table and a report
+
+classify COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
+
+COMMANDS = {"fit": "classify.commands:fit_command", "study": "classify.commands:study_command"}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run one command; a user's mistake is printed as one line and exits with 1."""
+    run(COMMANDS, USAGE, "classify", args)

@@ -1,0 +1,83 @@
+"""What each `classify` command does with its parsed configuration."""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+from augment.commands import OutputCLI, quiet
+from augment.manifest import read_manifest
+from augment.shards import write_json
+from classify.classifier import Classifier
+from classify.data import ClassificationData
+from classify.study import study
+from classify.training import fit_and_test, reference_distance, synthetic_distance
+
+
+class FitCLI(OutputCLI):
+    """The options of `classify fit`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The extractor of the Fréchet distance, and the link from the data's classes to the model's head."""
+        super().add_arguments_to_parser(parser)
+        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+        parser.add_argument(
+            "--extractor",
+            type=str | None,
+            default=None,
+            help="Compare the synthetic set with the real pool: 'inception' for FID, 'digits', or a timm model.",
+        )
+        parser.add_argument("--extractor_weights", type=str | None, default=None, help="Local Inception weights.")
+        parser.add_argument("--half", type=bool, default=False, help="Save the classifier in fp16.")
+
+
+def fit_command(args: list[str]) -> None:
+    """Train one classifier, test it once, and save it with its results."""
+    quiet()
+    cli = FitCLI(
+        Classifier,
+        ClassificationData,
+        args=args,
+        run=False,
+        seed_everything_default=0,
+        save_config_callback=None,
+        parser_kwargs={"prog": "classify fit"},
+        trainer_defaults={"max_steps": 1000, "log_every_n_steps": 20, "enable_checkpointing": False},
+    )
+    data: ClassificationData = cli.datamodule
+    output = Path(cli.config.output)
+    distance = None
+    if data.synthetic is not None and cli.config.extractor is not None:
+        size = read_manifest(data.synthetic)["config"]["resolution"]
+        distance = reference_distance(cli.config.extractor, cli.config.extractor_weights, data.source, size)
+    fitted = fit_and_test(cli.model, data, cli.trainer)
+    if not cli.trainer.is_global_zero:
+        return
+    results = fitted.results | {"seconds": fitted.seconds}
+    if distance is not None and data.synthetic is not None:
+        results[distance.name] = synthetic_distance(distance, data.synthetic)
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / "results.json", results)
+    cli.model.save(output / "classifier", data.few_shot.classes, data.batches.image_size, cli.config.half)
+    table = Table(title=f"{len(data.source.test)} test images, {output}/results.json")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in results.items():
+        if isinstance(value, float):
+            table.add_row(name, f"{value:.4f}")
+    for name, value in results["per_class"].items():
+        table.add_row(f"top1 of {name}", f"{value:.4f}")
+    Console().print(table)
+
+
+def study_command(args: list[str]) -> None:
+    """Compare augmentation methods."""
+    quiet()
+    parser = ArgumentParser(prog="classify study", description="Compare augmentation methods by accuracy.")
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
+    parser.add_function_arguments(study)
+    config = parser.instantiate_classes(parser.parse_args(args))
+    del config["config"]
+    study(**config)
