@@ -53,13 +53,19 @@ def default_trainer(callbacks: list[L.Callback]) -> L.Trainer:
     )
 
 
-def invert(model: Synthesizer, data: SynthesisData, make_trainer: MakeTrainer = default_trainer) -> Inverted:
+def invert(
+    model: Synthesizer,
+    data: SynthesisData,
+    make_trainer: MakeTrainer = default_trainer,
+    show_progress: bool = True,
+) -> Inverted:
     """Invert the few-shot images whose latents the bank lacks.
 
     Args:
         model: Its backbone and inversion settings are used.
         data: Its few-shot set is inverted.
         make_trainer: Builds the trainer around the given callbacks.
+        show_progress: Whether to show a progress bar.
 
     Raises:
         UserError: If the bank belongs to another backbone, or an image cannot be read or inverted.
@@ -77,13 +83,18 @@ def invert(model: Synthesizer, data: SynthesisData, make_trainer: MakeTrainer = 
     images = InversionData(data.source, few_shot, flat, bank, model.inversion.batch_size, backbone.image_size)
     missing = sum(key not in bank for key in set(flat))
     backbone.cast(model.inversion.precision)
-    trainer = make_trainer([BankWriter(bank), ImageProgress("invert")])
+    trainer = make_trainer([BankWriter(bank), *progress_bar("invert", show_progress)])
     trainer.predict(Inverter(backbone, model.inversion), datamodule=images, return_predictions=False)
     trainer.strategy.barrier()
     quality = {shot.name: bank.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
     if trainer.is_global_zero and missing:
         warn_of_poor(quality, model.inversion.warn_psnr)
     return Inverted(bank, keys, quality, missing)
+
+
+def progress_bar(label: str, show: bool) -> list[L.Callback]:
+    """The progress bar as a list of callbacks, empty if it is not wanted."""
+    return [ImageProgress(label)] if show else []
 
 
 def default_bank(output: Path, identity: str) -> Path:
@@ -107,13 +118,19 @@ def warn_of_poor(quality: dict[str, Quality], threshold: float) -> None:
         log.warning("%d more images survive inversion badly (below %.0f dB): %s", len(poor) - NAMED, threshold, others)
 
 
-def synthesize(model: Synthesizer, data: SynthesisData, make_trainer: MakeTrainer = default_trainer) -> Path:
+def synthesize(
+    model: Synthesizer,
+    data: SynthesisData,
+    make_trainer: MakeTrainer = default_trainer,
+    show_progress: bool = True,
+) -> Path:
     """Write the synthetic dataset, inverting first what the bank lacks; finished shards are kept.
 
     Args:
         model: Backbone and sampler.
         data: What is to be made, and where.
         make_trainer: Builds the trainer around the given callbacks; called once per step.
+        show_progress: Whether to show progress bars.
 
     Returns:
         The dataset's folder.
@@ -124,11 +141,13 @@ def synthesize(model: Synthesizer, data: SynthesisData, make_trainer: MakeTraine
     manifest = describe_dataset(model.describe() | data.describe())
     check_folder(data.output, manifest, data.overwrite)
     started = time.perf_counter()
-    inverted = invert(model, data, make_trainer)
+    inverted = invert(model, data, make_trainer, show_progress)
     begun = time.perf_counter()
     model.backbone.cast(model.precision)
     loader = SynthesisLoader(model, data, inverted.bank, inverted.keys, manifest)
-    trainer = make_trainer([ShardWriter(data.output, data.plan.image_format), ImageProgress("synthesize")])
+    trainer = make_trainer(
+        [ShardWriter(data.output, data.plan.image_format), *progress_bar("synthesize", show_progress)]
+    )
     trainer.predict(model, datamodule=loader, return_predictions=False)
     trainer.strategy.barrier()
     if trainer.is_global_zero:

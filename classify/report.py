@@ -2,7 +2,6 @@
 
 import base64
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from classify.figures import accuracy_against, accuracy_bars, real_grid, synthet
 from classify.statistics import Estimate, estimate, paired
 
 GRID_ROWS = 3
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def write_report(
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["embed"] = lambda file: base64.b64encode((folder / file).read_bytes()).decode()
     for page in ("report.html", "report.md"):
-        template = files("classify").joinpath("templates", f"{page}.jinja").read_text(encoding="utf-8")
+        template = (TEMPLATES / f"{page}.jinja").read_text(encoding="utf-8")
         environment.autoescape = page.endswith("html")
         (folder / page).write_text(environment.from_string(template).render(context), encoding="utf-8")
     print_table(summary, folder)

@@ -203,7 +203,7 @@ class _Runner:
             plan=self.plan,
             bank=str(self.folder / "bank"),
         )
-        dataset = synthesize(self.synthesizer, data)
+        dataset = synthesize(self.synthesizer, data, show_progress=False)
         run = json.loads((dataset / "run.json").read_text(encoding="utf-8"))
         # A resumed run made only some of the images; the cost of all of them is what methods are compared by.
         share = self.plan.per_class * len(self.source.classes) / run["images"]
