@@ -22,6 +22,7 @@ augment COMMAND --help explains a command's options; --print_config prints its c
 COMMANDS = {
     "synthesize": "augment.commands:synthesize_command",
     "invert": "augment.commands:invert_command",
+    "verify": "augment.commands:verify_command",
     "pretrain": "augment.commands:pretrain_command",
 }
 

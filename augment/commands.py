@@ -7,6 +7,7 @@ from pathlib import Path
 import diffusers
 import lightning as L
 import transformers
+from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -14,10 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.methods import MethodName
+from augment.model_card import write_model_card
 from augment.pipeline import Inverted, MakeTrainer, invert, synthesize
 from augment.pretrain import LatentDiffusion, PretrainData
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
+from augment.verify import verify
 
 
 def quiet() -> None:
@@ -132,6 +135,14 @@ def report_inversion(inverted: Inverted) -> None:
     Console().print(table)
 
 
+def verify_command(args: list[str]) -> None:
+    """Check a dataset folder."""
+    parser = ArgumentParser(prog="augment verify", description=verify.__doc__)
+    parser.add_argument("folder", type=str, help="Dataset folder made by `augment synthesize`.")
+    folder = Path(parser.parse_args(args).folder)
+    print(f"{folder}: {verify(folder)} samples, all shards as described in dataset.json")
+
+
 def pretrain_command(args: list[str]) -> None:
     """Train a latent-diffusion backbone and save it under the output folder."""
     quiet()
@@ -149,5 +160,14 @@ def pretrain_command(args: list[str]) -> None:
     trainer = cli.instantiate_trainer(callbacks=[ema])
     trainer.fit(cli.model, datamodule=cli.datamodule)
     folder = Path(cli.config.output) / "model"
+    if not trainer.is_global_zero:
+        return
     cli.model.save(folder)
-    print(f"saved {folder}")
+    command = "augment pretrain " + " ".join(args)
+    rows = write_model_card(folder, cli.datamodule.source, cli.model.prompt, command)
+    table = Table(title=f"{folder}: reconstruction of the test images")
+    for column in ("", "PSNR, dB", "MSE"):
+        table.add_column(column, justify="right" if column else "left")
+    for row in rows:
+        table.add_row(row.name, f"{row.psnr:.2f}", f"{row.mse:.6f}")
+    Console().print(table)

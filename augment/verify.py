@@ -1,0 +1,65 @@
+"""Is a dataset whole? Every shard's hash, sample count and images, checked against the manifest."""
+
+import io
+import tarfile
+from pathlib import Path
+
+from PIL import Image
+
+from augment.errors import UserError
+from augment.manifest import read_manifest
+from augment.shards import file_sha256, shard_keys
+
+
+def verify(folder: Path) -> int:
+    """Check every shard of a dataset folder.
+
+    Args:
+        folder: Made by `augment synthesize`.
+
+    Returns:
+        The number of samples, all of them good.
+
+    Raises:
+        UserError: If the dataset is unfinished, or a shard is missing or differs; names every bad shard.
+    """
+    manifest = read_manifest(folder)
+    if not manifest["shards"]:
+        raise UserError(f"dataset: '{folder}' is not finished; run `augment synthesize` on it again")
+    faults = [fault for name, facts in manifest["shards"].items() for fault in find_faults(folder / name, facts)]
+    if faults:
+        raise UserError(
+            f"dataset: '{folder}' is damaged: {'; '.join(faults)}; delete these shards and run the same command again"
+        )
+    return sum(int(facts["samples"]) for facts in manifest["shards"].values())
+
+
+def find_faults(path: Path, facts: dict[str, object]) -> list[str]:
+    """What is wrong with one shard, in words; empty if nothing is."""
+    if not path.is_file():
+        return [f"{path.name} is missing"]
+    if file_sha256(path) == facts["sha256"]:
+        return []
+    try:
+        count = len(shard_keys(path))
+    except UserError:
+        return [f"{path.name} is no whole tar"]
+    if count != facts["samples"]:
+        return [f"{path.name} holds {count} samples instead of {facts['samples']}"]
+    broken = broken_images(path)
+    return [f"{path.name} was altered" + (f" (broken image {broken[0]})" if broken else "")]
+
+
+def broken_images(path: Path) -> list[str]:
+    """Names of the images of a shard that cannot be decoded."""
+    broken = []
+    with tarfile.open(path) as tar:
+        for member in tar:
+            content = tar.extractfile(member)
+            if content is None or member.name.endswith((".cls", ".json")):
+                continue
+            try:
+                Image.open(io.BytesIO(content.read())).load()
+            except OSError:
+                broken.append(member.name)
+    return broken
