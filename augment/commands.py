@@ -1,6 +1,7 @@
 """What each `augment` command does with its parsed configuration."""
 
 import logging
+import shlex
 import warnings
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def pretrain_command(args: list[str]) -> None:
     if not trainer.is_global_zero:
         return
     cli.model.save(folder)
-    command = "augment pretrain " + " ".join(args)
+    command = shlex.join(["augment", "pretrain", *args])
     rows = write_model_card(folder, cli.datamodule.source, cli.model.prompt, command)
     table = Table(title=f"{folder}: reconstruction of the test images")
     for column in ("", "PSNR, dB", "MSE"):

@@ -14,6 +14,7 @@ from pathlib import Path
 import lightning as L
 
 from augment.bank import LatentBank, LatentKey, Quality
+from augment.errors import UserError
 from augment.inversion import BankWriter, InversionData, Inverter, latent_key
 from augment.manifest import check_folder, close_folder, describe_dataset, write_run
 from augment.progress import ImageProgress
@@ -155,7 +156,7 @@ def synthesize(
         images = sum(len(shards[n]) for n in loader.pending)
         missing = [shard_name(n) for n, s in enumerate(shards) if not is_complete(data.output / shard_name(n), s)]
         if missing:
-            raise RuntimeError(f"shards {', '.join(missing)} were not written")
+            raise UserError(f"output: {', '.join(missing)} in '{data.output}' not written; run the same command again")
         seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
         if images:
             write_run(data.output, str(model.device), trainer.world_size, images, seconds)

@@ -1,5 +1,6 @@
 """What each `classify` command does with its parsed configuration."""
 
+import shlex
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -77,7 +78,7 @@ def study_command(args: list[str]) -> None:
     quiet()
     parser = ArgumentParser(prog="classify study", description="Compare augmentation methods by accuracy.")
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
-    parser.add_function_arguments(study)
+    parser.add_function_arguments(study, skip={"command"})
     config = parser.instantiate_classes(parser.parse_args(args))
     del config["config"]
-    study(**config)
+    study(**config, command=shlex.join(["classify", "study", *args]))

@@ -67,7 +67,7 @@ def study(
     batches: Batches = Batches(),  # noqa: B008  (frozen)
     extractor: str = "inception",
     extractor_weights: str | None = None,
-    command: str | None = None,
+    command: str = "classify study",
 ) -> None:
     """Compare augmentation methods; finished cells are kept and never run again.
 
@@ -123,8 +123,7 @@ def study(
                 progress.update(task, description=f"{cell.method}, seed {cell.seed}")
                 rows.append(runner.run(cell))
                 progress.advance(task)
-    started = command or f"classify study --output {output}"
-    write_report(folder, rows, source, config, distance.name, started, library_versions())
+    write_report(folder, rows, source, config, distance.name, command, library_versions())
 
 
 def open_study(folder: Path, config: dict[str, Any]) -> None:
