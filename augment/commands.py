@@ -8,7 +8,6 @@ from pathlib import Path
 import diffusers
 import lightning as L
 import transformers
-from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -17,6 +16,7 @@ from rich.table import Table
 
 from augment.methods import MethodName
 from augment.model_card import write_model_card
+from augment.parsing import CommandParser, OutputCLI
 from augment.pipeline import Inverted, MakeTrainer, invert, synthesize
 from augment.pretrain import LatentDiffusion, PretrainData
 from augment.synthesis_data import SynthesisData
@@ -29,18 +29,10 @@ def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning", "transformers", "diffusers"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
+    diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-
-
-class OutputCLI(LightningCLI):
-    """LightningCLI with `--output`, the one folder that a command writes to."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Lightning's own files go to the output folder too, not to the working directory."""
-        parser.add_argument("--output", type=str, required=True, help="Folder to write to.")
-        parser.link_arguments("output", "trainer.default_root_dir")
 
 
 class SynthesisCLI(OutputCLI):
@@ -77,6 +69,12 @@ class SynthesisCLI(OutputCLI):
         for name in ("method", "shots", "seed", "classes", "skip_bad", "overwrite"):
             parser.link_arguments(name, f"data.{name}")
         parser.link_arguments("per_class", "data.plan.per_class")
+        parser.set_defaults(
+            {
+                "model.backbone": {"class_path": "augment.backbones.stable_diffusion.StableDiffusion"},
+                "data.source": {"class_path": "augment.data.Digits"},
+            }
+        )
 
 
 def parse_synthesis(name: str, args: list[str]) -> SynthesisCLI:
@@ -89,6 +87,7 @@ def parse_synthesis(name: str, args: list[str]) -> SynthesisCLI:
         run=False,
         seed_everything_default=False,
         save_config_callback=None,
+        auto_configure_optimizers=False,
         parser_kwargs={"prog": f"augment {name}"},
         trainer_defaults={
             "logger": False,
@@ -138,7 +137,7 @@ def report_inversion(inverted: Inverted) -> None:
 
 def verify_command(args: list[str]) -> None:
     """Check a dataset folder."""
-    parser = ArgumentParser(prog="augment verify", description=verify.__doc__)
+    parser = CommandParser(prog="augment verify", description=verify.__doc__)
     parser.add_argument("folder", type=str, help="Dataset folder made by `augment synthesize`.")
     folder = Path(parser.parse_args(args).folder)
     print(f"{folder}: {verify(folder)} samples, all shards as described in dataset.json")
@@ -154,6 +153,7 @@ def pretrain_command(args: list[str]) -> None:
         run=False,
         seed_everything_default=0,
         save_config_callback=None,
+        auto_configure_optimizers=False,
         parser_kwargs={"prog": "augment pretrain"},
         trainer_defaults={"log_every_n_steps": 100, "max_epochs": -1},
     )

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from augment.backbones.base import Start
 from augment.bank import LatentBank, LatentKey
-from augment.data import Digits, ImageSource, choose_few_shot_set
+from augment.data import ImageSource, choose_few_shot_set
 from augment.errors import UserError
 from augment.loading import deal, dealt_loader
 from augment.manifest import open_folder
@@ -43,7 +43,7 @@ class SynthesisData(L.LightningDataModule):
     def __init__(
         self,
         output: str,
-        source: ImageSource | None = None,
+        source: ImageSource,
         method: MethodName = "nin/chm",
         shots: PositiveInt = 5,
         seed: int = 0,
@@ -56,7 +56,7 @@ class SynthesisData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.output = Path(output)
-        self.source = Digits() if source is None else source
+        self.source = source
         self.method_name: MethodName = method
         self.method = METHODS[method]
         self.seed = seed

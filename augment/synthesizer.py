@@ -9,7 +9,6 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from augment.backbones.base import Backbone, Precision, Start
-from augment.backbones.stable_diffusion import StableDiffusion
 from augment.inversion import Inversion
 from augment.shards import PlannedBatch
 
@@ -44,7 +43,7 @@ class Synthesizer(L.LightningModule):
 
     def __init__(
         self,
-        backbone: Backbone | None = None,
+        backbone: Backbone,
         inversion: Inversion = Inversion(),  # noqa: B008  (frozen)
         steps: PositiveInt = 50,
         guidance: NonNegativeFloat = 1.0,
@@ -52,7 +51,7 @@ class Synthesizer(L.LightningModule):
         precision: Precision = "fp32",
     ) -> None:
         super().__init__()
-        self.backbone = StableDiffusion() if backbone is None else backbone
+        self.backbone = backbone
         self.inversion = inversion
         self.steps = steps
         self.guidance = float(guidance)

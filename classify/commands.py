@@ -3,13 +3,13 @@
 import shlex
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from augment.commands import OutputCLI, quiet
+from augment.commands import quiet
 from augment.manifest import read_manifest
+from augment.parsing import CommandParser, OutputCLI
 from augment.shards import write_json
 from classify.classifier import Classifier
 from classify.data import ClassificationData
@@ -31,6 +31,7 @@ class FitCLI(OutputCLI):
             help="Compare the synthetic set with the real pool: 'inception' for FID, 'digits', or a timm model.",
         )
         parser.add_argument("--extractor_weights", type=str | None, default=None, help="Local Inception weights.")
+        parser.set_defaults({"data.source": {"class_path": "augment.data.Digits"}})
         parser.add_argument("--half", type=bool, default=False, help="Save the classifier in fp16.")
 
 
@@ -44,6 +45,7 @@ def fit_command(args: list[str]) -> None:
         run=False,
         seed_everything_default=0,
         save_config_callback=None,
+        auto_configure_optimizers=False,
         parser_kwargs={"prog": "classify fit"},
         trainer_defaults={"max_steps": 1000, "log_every_n_steps": 20, "enable_checkpointing": False},
     )
@@ -76,7 +78,7 @@ def fit_command(args: list[str]) -> None:
 def study_command(args: list[str]) -> None:
     """Compare augmentation methods."""
     quiet()
-    parser = ArgumentParser(prog="classify study", description="Compare augmentation methods by accuracy.")
+    parser = CommandParser(prog="classify study", description="Compare augmentation methods by accuracy.")
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     parser.add_function_arguments(study, skip={"command"})
     config = parser.instantiate_classes(parser.parse_args(args))

@@ -14,7 +14,7 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from augment.data import Digits, FewShotSet, ImageSource, Item, choose_few_shot_set
+from augment.data import FewShotSet, ImageSource, Item, choose_few_shot_set
 from augment.errors import UserError
 from augment.manifest import read_manifest
 
@@ -69,7 +69,7 @@ class ClassificationData(L.LightningDataModule):
 
     def __init__(
         self,
-        source: ImageSource | None = None,
+        source: ImageSource,
         shots: PositiveInt | None = 5,
         seed: int = 0,
         synthetic: str | None = None,
@@ -77,7 +77,7 @@ class ClassificationData(L.LightningDataModule):
         skip_bad: bool = False,
     ) -> None:
         super().__init__()
-        self.source = Digits() if source is None else source
+        self.source = source
         self.batches = batches
         self.seed = seed
         self.few_shot = choose_few_shot_set(self.source, shots, seed, skip_bad=skip_bad)

@@ -6,6 +6,7 @@ Notation: `eps` is the network's output e_theta(z_t, t); z_0 the clean latent, z
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionPipeline
@@ -121,7 +122,7 @@ def locate(model: str, variant: str | None, revision: str | None) -> tuple[Path,
     except (OSError, ValueError) as error:
         raise UserError(
             f"backbone.model: '{model}' is not a local folder and could not be had from the Hugging Face Hub "
-            f"({str(error).splitlines()[0]}); check the name, or download it once while online"
+            f"({shorten(str(error), 160)}); check the name, or download it once while online"
         ) from error
     return folder, f"{model}@{folder.name}"  # a snapshot's folder is named after its commit
 
@@ -151,5 +152,5 @@ def load_pipeline(model: str, folder: Path, variant: str | None) -> StableDiffus
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"backbone.model: '{model}' is not a Stable Diffusion folder with safetensors weights "
-            f"({str(error).strip().splitlines()[0]})"
+            f"({shorten(str(error), 160)})"
         ) from error
