@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from augment.errors import UserError
-from augment.shards import Sample, file_sha256, shard_name, write_json
+from augment.shards import Sample, file_sha256, is_complete, shard_name, write_json
 
 LIBRARIES = ("torch", "diffusers", "transformers", "lightning", "numpy", "pillow", "safetensors")
 
@@ -108,6 +108,15 @@ def first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any
             if a != b:
                 return first_difference(a, b, f"{where}[{position}]")
     return where, old, new
+
+
+def unfinished(folder: Path, shards: Sequence[Sequence[Sample]]) -> list[int]:
+    """Numbers of the shards that are missing, broken, or not those that a finished dataset's manifest describes."""
+    described = read_manifest(folder)["shards"]
+    names = [shard_name(number) for number in range(len(shards))]
+    hashes = [described.get(name, {}).get("sha256") for name in names]
+    rows = enumerate(zip(names, shards, hashes, strict=True))
+    return [n for n, (name, samples, sha256) in rows if not is_complete(folder / name, samples, sha256)]
 
 
 def close_folder(folder: Path, manifest: dict[str, Any], shards: Sequence[Sequence[Sample]]) -> None:

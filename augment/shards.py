@@ -158,10 +158,11 @@ def shard_keys(path: Path) -> list[str]:
     return sorted({name.split(".")[0] for name in names if name.endswith(".cls")})
 
 
-def is_complete(path: Path, samples: Sequence[Sample]) -> bool:
-    """Whether a finished shard lies there with exactly the planned samples."""
+def is_complete(path: Path, samples: Sequence[Sample], sha256: str | None = None) -> bool:
+    """Whether a finished shard lies there with exactly the planned samples, and with this hash if it is known."""
     try:
-        return path.exists() and shard_keys(path) == [sample.key for sample in samples]
+        whole = path.exists() and shard_keys(path) == [sample.key for sample in samples]
+        return whole and sha256 in {None, file_sha256(path)}
     except UserError:
         return False
 

@@ -16,10 +16,10 @@ from augment.bank import LatentBank, LatentKey
 from augment.data import ImageSource, choose_few_shot_set
 from augment.errors import UserError
 from augment.loading import deal, dealt_loader
-from augment.manifest import open_folder
+from augment.manifest import open_folder, unfinished
 from augment.methods import METHODS, Material, MethodName, stack
 from augment.mixing import Mixing, count_sources, draw_mixture
-from augment.shards import Plan, PlannedBatch, Sample, is_complete, plan_batches, plan_shards, shard_name
+from augment.shards import Plan, PlannedBatch, Sample, plan_batches, plan_shards
 from augment.synthesizer import SynthesisBatch, Synthesizer
 
 
@@ -128,9 +128,7 @@ class SynthesisLoader(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Find the unfinished shards; every rank does so before any of them writes."""
-        self.pending = [
-            n for n, samples in enumerate(self.shards) if not is_complete(self.data.output / shard_name(n), samples)
-        ]
+        self.pending = unfinished(self.data.output, self.shards)
 
     def predict_dataloader(self) -> DataLoader[SynthesisBatch]:
         """This rank's batches: all those of its shards, shard by shard."""

@@ -29,7 +29,7 @@ def verify(folder: Path) -> int:
     faults = [fault for name, facts in manifest["shards"].items() for fault in find_faults(folder / name, facts)]
     if faults:
         raise UserError(
-            f"dataset: '{folder}' is damaged: {'; '.join(faults)}; delete these shards and run the same command again"
+            f"dataset: '{folder}' is damaged: {'; '.join(faults)}; run the same `augment synthesize` command again"
         )
     return sum(int(facts["samples"]) for facts in manifest["shards"].values())
 

@@ -47,7 +47,12 @@ def fit_command(args: list[str]) -> None:
         save_config_callback=None,
         auto_configure_optimizers=False,
         parser_kwargs={"prog": "classify fit"},
-        trainer_defaults={"max_steps": 1000, "log_every_n_steps": 20, "enable_checkpointing": False},
+        trainer_defaults={
+            "max_steps": 1000,
+            "log_every_n_steps": 20,
+            "enable_checkpointing": False,
+            "use_distributed_sampler": False,
+        },
     )
     data: ClassificationData = cli.datamodule
     output = Path(cli.config.output)

@@ -105,17 +105,22 @@ class ClassificationData(L.LightningDataModule):
             mean=self.mean,
             std=self.std,
         )
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world = self._place()
         real = [(self.source.image(shot), shot.label) for shot in self.few_shot.all]
         mixed = MixedBatches(real, self.synthetic, self.batches, transform, self.seed, rank, world)
         return DataLoader(mixed, batch_size=None, num_workers=self.batches.workers)
 
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
     def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """The test images, in order."""
+        """This process's share of the test images, in order."""
+        rank, world = self._place()
         transform = create_transform(
             self.batches.image_size, interpolation="bicubic", mean=self.mean, std=self.std, crop_pct=1.0
         )
-        images = Images(self.source, self.source.test, transform)
+        # Dealt without padding, so that every test image counts once whatever the number of processes.
+        images = Images(self.source, self.source.test[rank::world], transform)
         return DataLoader(images, self.batches.batch_size, num_workers=self.batches.workers)
 
 

@@ -4,6 +4,7 @@ All methods of a seed share the few-shot set, the inverted latents, the mixing w
 initial weights and the number of optimizer steps, so that differences are paired.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -89,11 +90,15 @@ def study(
     """
     folder = Path(output)
     seed_cells = [[Cell(method, seed) for method in dict.fromkeys(methods)] for seed in range(seeds)]
-    pool = [item.name for item in source.pool]
     config = {
         "synthesizer": synthesizer.describe(),
         "classifier": classifier(len(source.classes)).description,
-        "source": {"classes": list(source.classes), "pool": len(pool), "test": len(source.test)},
+        "source": {
+            "classes": list(source.classes),
+            "pool": len(source.pool),
+            "test": len(source.test),
+            "sha256": content_hash(source),
+        },
         "shots": shots,
         "steps": steps,
         "mixing": asdict(mixing),
@@ -124,6 +129,14 @@ def study(
                 rows.append(runner.run(cell))
                 progress.advance(task)
     write_report(folder, rows, source, config, distance.name, command, library_versions())
+
+
+def content_hash(source: ImageSource) -> str:
+    """Hash of all images of a source: a study of other images is another study."""
+    digest = hashlib.sha256()
+    for item in (*source.pool, *source.test):
+        digest.update(f"{item.name}\0{item.label}\0{source.sha256(item)}".encode())
+    return digest.hexdigest()[:16]
 
 
 def open_study(folder: Path, config: dict[str, Any]) -> None:
