@@ -1,0 +1,508 @@
+"""The whole way from images to shards, through the command."""
+
+import json
+import logging
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import COLOURS, SIDE, Job, mtimes, paint, run_program, sha256s, start_program
+
+from augment.backbones.base import Start
+from augment.backbones.stable_diffusion import StableDiffusion
+from augment.cli import main
+from augment.data import ImageFolder, choose_few_shot_set, to_tensor
+from augment.interpolation import interpolate
+from augment.shards import file_sha256, read_shard
+
+Fails = Callable[..., str]
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [record for shard in sorted(folder.glob("*.tar")) for _, _, record in read_shard(shard)]
+
+
+def bank_files(output: Path) -> dict[str, int]:
+    return {name: time_ for name, time_ in mtimes(output.parent / "bank").items() if name.endswith(".safetensors")}
+
+
+@pytest.fixture
+def copy(dataset: Path, tmp_path: Path) -> Path:
+    """A finished dataset with its bank, to be changed at will."""
+    shutil.copytree(dataset.parent / "bank", tmp_path / "bank")
+    return shutil.copytree(dataset, tmp_path / "done")
+
+
+def test_what_lies_in_the_folder(dataset: Path) -> None:
+    assert {path.name for path in dataset.iterdir()} == {
+        "train-000000.tar",
+        "train-000001.tar",
+        "train-000002.tar",
+        "_info.json",
+        "dataset.json",
+        "run.json",
+    }
+
+
+def test_every_class_has_its_images(dataset: Path) -> None:
+    found = records(dataset)
+    assert Counter(record["label"] for record in found) == {0: 4, 1: 4, 2: 4}
+    assert {(record["label"], record["class"]) for record in found} == set(enumerate(COLOURS))
+    assert len({(record["label"], record["index"]) for record in found}) == 12
+
+
+def test_images_are_rgb_of_the_backbones_size_and_differ(dataset: Path) -> None:
+    images = [np.asarray(image) for shard in sorted(dataset.glob("*.tar")) for _, image, _ in read_shard(shard)]
+    assert {image.shape for image in images} == {(SIDE, SIDE, 3)}
+    assert len({image.tobytes() for image in images}) == 12
+
+
+def test_every_record_has_the_same_fields_of_the_same_types(dataset: Path) -> None:
+    """Readers that guess a schema from the first sample must be right about all of them."""
+    expected = {
+        "class": str,
+        "guidance": float,
+        "index": int,
+        "label": int,
+        "method": str,
+        "seed": int,
+        "sources": list,
+        "steps": int,
+        "weights": list,
+    }
+    for record in records(dataset):
+        assert {name: type(value) for name, value in record.items()} == expected
+        assert {type(name) for name in record["sources"]} == {str}
+        assert {type(weight) for weight in record["weights"]} == {float}
+        assert len(record["sources"]) == len(record["weights"]) == 3
+        assert sum(record["weights"]) == pytest.approx(1)
+        assert (record["method"], record["seed"], record["steps"], record["guidance"]) == ("nin/chm", 0, 2, 1.0)
+        assert {name.split("/")[0] for name in record["sources"]} == {record["class"]}
+
+
+def test_the_manifest_describes_the_dataset(dataset: Path, train_folder: Path) -> None:
+    manifest = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    assert manifest["classes"] == list(COLOURS)
+    assert list(manifest["shards"]) == [path.name for path in sorted(dataset.glob("*.tar"))]
+    for name, facts in manifest["shards"].items():
+        assert facts == {"sha256": file_sha256(dataset / name), "samples": 4}
+    chosen = choose_few_shot_set(ImageFolder(train_folder), 3, 0).all
+    assert [(s["name"], s["label"], s["sha256"]) for s in manifest["few_shot"]] == [
+        (shot.name, shot.label, shot.sha256) for shot in chosen
+    ]
+    config = manifest["config"]
+    assert (config["method"], config["seed"], config["steps"], config["resolution"]) == ("nin/chm", 0, 2, SIDE)
+    assert config["plan"] == {"per_class": 4, "shard_size": 4, "batch_size": 2, "image_format": "png"}
+    assert config["prompt"] == "a photo of a {class}"
+    assert {"torch", "diffusers", "lightning", "chm-augment", "python"} <= set(manifest["versions"])
+
+
+def test_info_is_timms(dataset: Path) -> None:
+    assert json.loads((dataset / "_info.json").read_text()) == {
+        "splits": {
+            "train": {
+                "name": "train",
+                "num_samples": 12,
+                "filenames": [f"train-{n:06d}.tar" for n in range(3)],
+                "shard_lengths": [4, 4, 4],
+            }
+        }
+    }
+
+
+def test_run_says_what_may_differ_between_runs(dataset: Path) -> None:
+    run = json.loads((dataset / "run.json").read_text())
+    assert (run["images"], run["processes"], run["devices"]) == (12, 1, "cpu")
+    assert run["threads_per_process"] == torch.get_num_threads()
+    assert run["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert run["images_per_second"] == pytest.approx(12 / run["seconds"]["synthesize"], rel=0.05)
+    assert set(run["seconds"]) == {"invert", "synthesize"}
+
+
+@torch.no_grad()
+def test_an_image_is_what_its_record_says(dataset: Path, model_folder: Path, train_folder: Path) -> None:
+    """One image made by hand: invert its sources, mix them with its weights, denoise, decode."""
+    backbone = StableDiffusion(model=str(model_folder))
+    source = ImageFolder(train_folder)
+    items = {item.name: item for item in source.pool}
+    for _, image, record in list(read_shard(dataset / "train-000001.tar"))[:2]:
+        prompt = f"a photo of a {record['class']}"
+        images = torch.stack([to_tensor(source.image(items[name]), SIDE) for name in record["sources"]])
+        latents = backbone.invert(backbone.encode(images), [prompt] * 3, 2, 1.0)
+        mixed = interpolate(latents, torch.tensor(record["weights"]), "nin", "chm")
+        decoded = backbone.decode(backbone.denoise(Start(mixed[None], (prompt,)), 2, 1.0))
+        expected = ((decoded[0] / 2 + 0.5) * 255).permute(1, 2, 0)
+        assert np.abs(np.asarray(image, dtype=float) - expected.numpy()).max() <= 0.51
+
+
+def test_a_second_run_does_nothing(job: Job, copy: Path) -> None:
+    before, bank = mtimes(copy), bank_files(copy)
+    job.synthesize(copy)
+    after = mtimes(copy)
+    assert {n: t for n, t in after.items() if n.endswith((".tar", "run.json"))} == {
+        n: t for n, t in before.items() if n.endswith((".tar", "run.json"))
+    }
+    assert after.keys() == before.keys()
+    assert bank_files(copy) == bank
+
+
+def test_bytes_do_not_depend_on_the_place(job: Job, dataset: Path, tmp_path: Path) -> None:
+    assert sha256s(job.synthesize(tmp_path / "elsewhere")) == sha256s(dataset)
+
+
+def test_another_method_mixes_the_same_sources_with_the_same_weights(job: Job, dataset: Path, tmp_path: Path) -> None:
+    other = records(job.synthesize(tmp_path / "other", "--method", "fix/0"))
+    drawn = [[(r["label"], r["index"], r["sources"], r["weights"]) for r in rs] for rs in (other, records(dataset))]
+    assert drawn[0] == drawn[1]
+    assert {record["method"] for record in other} == {"fix/0"}
+    assert not set(sha256s(tmp_path / "other").values()) & set(sha256s(dataset).values())
+
+
+def test_an_image_is_the_same_in_a_larger_dataset(job: Job, dataset: Path, tmp_path: Path) -> None:
+    """Batches are the plan's, so the first shards of a longer plan are those of the shorter one."""
+    longer = sha256s(job.synthesize(tmp_path / "longer", per_class=8))
+    assert len(longer) == 6
+    assert {name: longer[name] for name in sha256s(dataset)} == sha256s(dataset)
+
+
+def test_another_configuration_is_refused_with_both_values(job: Job, copy: Path, fails: Fails) -> None:
+    before = mtimes(copy)
+    error = fails(main, ["synthesize", *job.args(copy, "--method", "fix/0")], 1)
+    assert "holds a dataset of another configuration (method: 'nin/chm' there, 'fix/0' here)" in error
+    assert "--overwrite" in error
+    error = fails(main, ["synthesize", *job.args(copy, "--data.mixing.concentration", "0.5")], 1)
+    assert "(mixing.concentration: 1.0 there, 0.5 here)" in error
+    assert mtimes(copy) == before
+
+
+def test_overwrite_makes_it_anew(job: Job, copy: Path, tmp_path: Path) -> None:
+    fresh = sha256s(job.synthesize(tmp_path / "fresh" / "fix", "--method", "fix/0", per_class=3))
+    job.synthesize(copy, "--method", "fix/0", "--overwrite", per_class=3)
+    assert sha256s(copy) == fresh
+    assert {record["method"] for record in records(copy)} == {"fix/0"}
+
+
+def test_overwrite_of_the_same_configuration_keeps_what_is_there(job: Job, copy: Path) -> None:
+    before = {name: when for name, when in mtimes(copy).items() if name.endswith(".tar")}
+    job.synthesize(copy, "--overwrite")
+    assert {name: when for name, when in mtimes(copy).items() if name.endswith(".tar")} == before
+
+
+def test_a_folder_of_something_else_is_never_touched(job: Job, tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    for more in ([], ["--overwrite"]):
+        error = fails(main, ["synthesize", *job.args(tmp_path / "mine", *more)], 1)
+        assert "is not empty and holds no dataset" in error
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_classes_limits_the_classes_and_keeps_their_labels(job: Job, dataset: Path, tmp_path: Path) -> None:
+    output = job.synthesize(tmp_path / "one", "--classes", '["green.leaf"]')
+    found = records(output)
+    assert [(r["label"], r["class"], r["index"]) for r in found] == [(1, "green.leaf", n) for n in range(4)]
+    assert json.loads((output / "dataset.json").read_text(encoding="utf-8"))["classes"] == list(COLOURS)
+    same = {r["index"]: (r["sources"], r["weights"]) for r in records(dataset) if r["label"] == 1}
+    assert {r["index"]: (r["sources"], r["weights"]) for r in found} == same
+
+
+def test_unknown_class(job: Job, tmp_path: Path, fails: Fails) -> None:
+    error = fails(main, ["synthesize", *job.args(tmp_path / "out", "--classes", '["cat"]')], 1)
+    assert "unknown class 'cat'; the source has 'blue sky', 'green.leaf', 'rød'" in error
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def cut_off_the_last_image(path: Path) -> None:
+    """Cut exactly where the last image's header begins: what is left reads as a tar without an end."""
+    import tarfile
+
+    with tarfile.open(path) as tar:
+        path.write_bytes(path.read_bytes()[: tar.getmembers()[-1].offset])
+
+
+def scramble_the_header(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(b"\xff" * 512 + content[512:])
+
+
+def flip_a_bit_of_an_image(path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(path) as tar:
+        image = next(member for member in tar if member.name.endswith(".png"))
+    content = bytearray(path.read_bytes())
+    content[image.offset_data + image.size // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, truncate, cut_off_the_last_image, scramble_the_header, flip_a_bit_of_an_image]
+)
+def test_a_damaged_shard_is_made_again_with_the_same_bytes(
+    job: Job, copy: Path, damage: Callable[[Path], None]
+) -> None:
+    before, times = sha256s(copy), mtimes(copy)
+    damage(copy / "train-000001.tar")
+    job.synthesize(copy)
+    assert sha256s(copy) == before
+    assert mtimes(copy)["train-000000.tar"] == times["train-000000.tar"]
+    manifest = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
+    assert {name: facts["sha256"] for name, facts in manifest["shards"].items()} == before
+
+
+def test_leftovers_of_a_killed_run_are_swept(job: Job, copy: Path) -> None:
+    (copy / ".train-000001.tar.12345.partial").write_bytes(b"half a shard")
+    job.synthesize(copy)
+    assert not list(copy.glob(".*"))
+
+
+# The latent bank.
+
+
+def test_a_second_inversion_inverts_nothing(
+    job: Job, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = bank_files(copy)
+    assert len(before) == 9
+    calls: list[int] = []
+    monkeypatch.setattr(StableDiffusion, "invert", lambda *_: calls.append(1))
+    main(["invert", *job.args(copy)])
+    assert calls == []
+    assert bank_files(copy) == before
+    assert "0 of 9 images inverted anew" in capsys.readouterr().out
+
+
+def test_only_what_is_missing_is_stored(job: Job, copy: Path) -> None:
+    before = bank_files(copy)
+    victim = sorted(before)[4]
+    content = (copy.parent / "bank" / victim).read_bytes()
+    (copy.parent / "bank" / victim).unlink()
+    main(["invert", *job.args(copy)])
+    after = bank_files(copy)
+    assert {name for name in before if after[name] != before[name]} == {victim}
+    assert (copy.parent / "bank" / victim).read_bytes() == content
+
+
+def test_another_prompt_is_another_latent(job: Job, copy: Path) -> None:
+    before = bank_files(copy)
+    main(["invert", *job.args(copy, "--model.prompt", "nothing")])
+    after = bank_files(copy)
+    assert len(after) == 18
+    assert {name: after[name] for name in before} == before
+
+
+def test_invert_names_every_image_with_its_round_trip(
+    job: Job, tmp_path: Path, train_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["invert", *job.args(tmp_path / "out")])
+    out = capsys.readouterr().out
+    assert "9 of 9 images inverted anew" in out
+    for shot in choose_few_shot_set(ImageFolder(train_folder), 3, 0).all:
+        assert shot.name in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_poor_round_trip_is_warned_about_by_name(job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        main(["invert", *job.args(tmp_path / "out", "--model.inversion.warn_psnr", "200", "--classes", '["rød"]')])
+    named = [message for message in caplog.messages if "survives inversion badly: PSNR" in message]
+    assert len(named) == 3
+    assert all("image 'rød/" in message for message in named)
+
+
+def test_a_bank_of_another_backbone_is_refused(job: Job, tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "bank").mkdir()
+    (tmp_path / "bank" / "bank.json").write_text('{"backbone": "other@1"}')
+    error = fails(main, ["synthesize", *job.args(tmp_path / "out", "--data.bank", str(tmp_path / "bank"))], 1)
+    assert "holds latents of backbone 'other@1', this run uses 'tiny@" in error
+    assert not (tmp_path / "out").exists()
+
+
+def some_latent(copy: Path) -> Path:
+    return sorted((copy.parent / "bank").rglob("*.safetensors"))[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(float("nan"), "holds NaN or infinity"), (0.0, "is all zeros")], ids=["nan", "zeros"]
+)
+def test_useless_latents_in_the_bank_are_refused(
+    job: Job, copy: Path, fails: Fails, value: float, expected: str
+) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path = some_latent(copy)
+    with safe_open(path, framework="pt") as file:
+        header, latent = file.metadata(), file.get_tensor("latent")
+    save_file({"latent": torch.full_like(latent, value)}, path, metadata=header)
+    shards = sha256s(copy)
+    (copy / "train-000002.tar").unlink()
+    error = fails(main, ["synthesize", *job.args(copy)], 1)
+    assert expected in error
+    assert len(error.strip().splitlines()[-1:]) == 1
+    # Nothing finished is lost.
+    assert sha256s(copy) == {name: sha for name, sha in shards.items() if name != "train-000002.tar"}
+
+
+def test_a_broken_latent_in_the_bank_is_named(job: Job, copy: Path, fails: Fails) -> None:
+    some_latent(copy).write_bytes(b"garbage")
+    (copy / "train-000002.tar").unlink()
+    error = fails(main, ["synthesize", *job.args(copy)], 1)
+    assert some_latent(copy).name in error
+    assert "cannot be read" in error
+
+
+def test_inversion_that_explodes_names_the_image(
+    job: Job, tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StableDiffusion, "invert", lambda self, latents, *_: latents * torch.nan)
+    error = fails(main, ["synthesize", *job.args(tmp_path / "out")], 1)
+    assert "inversion of image 'blue sky/" in error
+    assert "holds NaN or infinity" in error
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+# Bad input, through the command.
+
+
+def one_line(error: str) -> str:
+    """The message, which must be the only line but for progress bars."""
+    assert "Traceback" not in error
+    lines = [line for line in error.splitlines() if line.startswith("augment synthesize: ")]
+    assert len(lines) == 1, error
+    assert error.strip().splitlines()[-1] == lines[0], error
+    return lines[0]
+
+
+def test_sources_above_shots(job: Job, tmp_path: Path, fails: Fails) -> None:
+    error = one_line(fails(main, ["synthesize", *job.args(tmp_path / "out", "--data.mixing.sources", "4")], 1))
+    assert "sources: 4 is greater than the 3 shots of class 'blue sky'" in error
+
+
+def test_fewer_images_than_shots(job: Job, tmp_path: Path, fails: Fails) -> None:
+    error = one_line(fails(main, ["synthesize", *job.args(tmp_path / "out", "--shots", "6")], 1))
+    assert "class 'blue sky' has 5 images, fewer than shots=6" in error
+
+
+def test_missing_folder(job: Job, tmp_path: Path, fails: Fails) -> None:
+    args = Job(job.model, tmp_path / "nowhere").args(tmp_path / "out")
+    assert "no folder" in one_line(fails(main, ["synthesize", *args], 1))
+
+
+def test_missing_checkpoint_while_offline(job: Job, tmp_path: Path, fails: Fails) -> None:
+    args = Job(Path("nobody/nothing"), job.images).args(tmp_path / "out")
+    assert "'nobody/nothing' is not a local folder" in one_line(fails(main, ["synthesize", *args], 1))
+
+
+def test_a_broken_image_stops_or_is_skipped(job: Job, tmp_path: Path, fails: Fails) -> None:
+    images = shutil.copytree(job.images, tmp_path / "images")
+    for path in sorted((images / "rød").iterdir())[:2]:
+        path.write_bytes(path.read_bytes()[:200])
+    broken = Job(job.model, images)
+    error = one_line(fails(main, ["synthesize", *broken.args(tmp_path / "a", "--shots", "5")], 1))
+    assert "rød/0" in error and "--skip-bad" in error
+    error = one_line(fails(main, ["synthesize", *broken.args(tmp_path / "b", "--shots", "4", "--skip-bad")], 1))
+    assert "class 'rød' has 3 readable images" in error
+    used = {name for r in records(broken.synthesize(tmp_path / "c", "--skip-bad")) for name in r["sources"]}
+    assert not used & {"rød/00.png", "rød/01.png"}
+
+
+def test_a_class_with_a_single_image(job: Job, tmp_path: Path) -> None:
+    """Allowed: a mixture of one source is that source's own latent."""
+    paint(tmp_path / "images" / "only" / "a.png", (90, 90, 200), 3)
+    found = records(Job(job.model, tmp_path / "images").synthesize(tmp_path / "out", "--shots", "1"))
+    assert [record["sources"] for record in found] == [["only/a.png"]] * 4
+    assert [record["weights"] for record in found] == [[1.0]] * 4
+
+
+def test_output_that_is_a_file(job: Job, tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert "is not empty and holds no dataset" in one_line(fails(main, ["synthesize", *job.args(tmp_path / "out")], 1))
+    assert (tmp_path / "out").read_text() == "a file"
+
+
+def test_output_that_cannot_be_written(job: Job, tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "file").write_text("in the way")
+    bank = ("--data.bank", str(tmp_path / "bank"))
+    error = one_line(fails(main, ["synthesize", *job.args(tmp_path / "file" / "out", *bank)], 1))
+    assert "cannot be written" in error
+
+
+# Other processes: the same bytes.
+
+
+def start(job: Job, output: Path, *more: str, **changes: int) -> Any:
+    return start_program("augment", ["synthesize", *job.args(output, *more, **changes)])
+
+
+def two_processes() -> list[str]:
+    return ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+
+
+def test_two_processes_write_the_same_bytes_as_one(job: Job, dataset: Path, tmp_path: Path) -> None:
+    run_program("augment", ["synthesize", *job.args(tmp_path / "two", *two_processes())])
+    assert sha256s(tmp_path / "two") == sha256s(dataset)
+    run = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert (run["processes"], run["threads_per_process"], run["images"]) == (2, 1, 12)
+    manifests = [json.loads((f / "dataset.json").read_text(encoding="utf-8")) for f in (tmp_path / "two", dataset)]
+    assert manifests[0] == manifests[1]
+    banks = [
+        {p.name: p.read_bytes() for p in (f.parent / "bank").rglob("*.safetensors")}
+        for f in (dataset, tmp_path / "two")
+    ]
+    assert banks[0].keys() == banks[1].keys()
+
+
+def test_fewer_shards_than_processes(job: Job, tmp_path: Path) -> None:
+    run_program("augment", ["synthesize", *job.args(tmp_path / "two", *two_processes(), per_class=1)])
+    assert len(sha256s(tmp_path / "two")) == 1
+    assert sha256s(tmp_path / "two") == sha256s(job.synthesize(tmp_path / "a" / "one", per_class=1))
+
+
+def killed_then_resumed(job: Job, expected: dict[str, str], output: Path, delay: float, **changes: int) -> None:
+    """Start, wait until shards appear and for `delay` seconds more, kill, resume, compare."""
+    process = start(job, output, **changes)
+    deadline = time.monotonic() + 120
+    while not (output / "dataset.json").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = mtimes(output)
+    job_args = job.args(output, **changes)
+    main(["synthesize", *job_args])
+    assert sha256s(output) == expected
+    assert not list(output.glob(".*"))
+    # Nothing finished was done twice.
+    after = mtimes(output)
+    assert {n: t for n, t in kept.items() if n.endswith(".tar")} == {n: after[n] for n in kept if n.endswith(".tar")}
+
+
+KILL = {"steps": 20, "per_class": 40}
+
+
+def test_a_killed_run_is_resumed(job: Job, tmp_path: Path) -> None:
+    main(["synthesize", *job.args(tmp_path / "calm" / "out", **KILL)])
+    expected = sha256s(tmp_path / "calm" / "out")
+    assert len(expected) == 30
+    killed_then_resumed(job, expected, tmp_path / "killed" / "out", delay=1.0, **KILL)
+
+
+@pytest.mark.slow
+def test_a_run_killed_five_times_is_resumed(job: Job, tmp_path: Path) -> None:
+    main(["synthesize", *job.args(tmp_path / "calm" / "out", **KILL)])
+    expected = sha256s(tmp_path / "calm" / "out")
+    moments = random.Random(0)
+    for n in range(5):
+        killed_then_resumed(job, expected, tmp_path / f"killed{n}" / "out", delay=moments.uniform(0, 4), **KILL)
