@@ -64,10 +64,10 @@ class Summary:
     def answer(self) -> str:
         """The finding in two sentences."""
         best = max(self.lines, key=lambda line: line.accuracy.mean)
-        text = f"Best mean accuracy: {best.method} with {percent(best.accuracy)} over {self.seeds} seeds"
+        text = f"Best mean accuracy: {best.method} with {percent(best.accuracy)} % over {self.seeds} seeds"
         if best.gain is not None:
             verdict = "" if best.gain.clear else ", which the interval cannot tell from no gain"
-            text += f", {points(best.gain)} against real images alone{verdict}"
+            text += f", {points(best.gain)} points against real images alone{verdict}"
         text += "."
         if self.pairs:
             listed = "; ".join(f"{pair.adjusted} {points(pair.change)}" for pair in self.pairs)
