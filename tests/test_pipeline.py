@@ -423,7 +423,7 @@ def test_a_class_with_a_single_image(job: Job, tmp_path: Path) -> None:
     paint(tmp_path / "images" / "only" / "a.png", (90, 90, 200), 3)
     found = records(Job(job.model, tmp_path / "images").synthesize(tmp_path / "out", "--shots", "1"))
     assert [record["sources"] for record in found] == [["only/a.png"]] * 4
-    assert [record["weights"] for record in found] == [[1.0]] * 4
+    assert [record["weights"] for record in found] == [[pytest.approx(1)]] * 4
 
 
 def test_output_that_is_a_file(job: Job, tmp_path: Path, fails: Fails) -> None:

@@ -1,0 +1,232 @@
+"""The classifier alone, and `classify fit` from end to end."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import timm
+import torch
+from conftest import COLOURS, SIDE, make_images, run_program
+from torch import nn
+
+from augment.cli import main as augment_main
+from augment.errors import UserError
+from classify.classifier import Classifier, create_network
+from classify.cli import main
+
+Fails = Callable[..., str]
+
+
+def test_a_model_that_timm_does_not_know() -> None:
+    with pytest.raises(UserError, match=r"model\.name: timm cannot make 'resnet_of_mine' \(.*\); similar names: ") as e:
+        create_network("resnet_of_mine", False, 3)
+    assert "\n" not in str(e.value)
+
+
+def test_a_model_nothing_like_any() -> None:
+    with pytest.raises(UserError, match=r"timm cannot make 'zzzz'"):
+        create_network("zzzz", False, 3)
+
+
+@pytest.mark.parametrize("name", ["local-dir:/no/such/folder", "hf-hub:nobody/nothing"])
+def test_weights_that_are_not_there_while_offline(name: str) -> None:
+    with pytest.raises(UserError, match=r"model\.name: timm cannot make '.*'") as error:
+        create_network(name, True, 3)
+    assert "\n" not in str(error.value)
+
+
+def test_a_saved_classifier_is_a_timm_model(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Classifier(3, "test_resnet").eval()
+    model.save(tmp_path / "model", ("a", "b b", "ç"), SIDE)
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'model'}", pretrained=True).eval()
+    images = torch.randn(4, 3, SIDE, SIDE)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), model.network(images))
+    assert loaded.pretrained_cfg["label_names"] == ["a", "b b", "ç"]
+    assert loaded.pretrained_cfg["input_size"] == (3, SIDE, SIDE)
+    assert loaded.pretrained_cfg["mean"] == (0.5, 0.5, 0.5)
+    assert {file.suffix for file in (tmp_path / "model").iterdir()} == {".json", ".safetensors"}
+
+
+def test_a_classifier_saved_in_half_precision_is_half_as_large(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Classifier(3, "test_resnet").eval()
+    images = torch.randn(4, 3, SIDE, SIDE)
+    with torch.no_grad():
+        expected = model.network(images)
+    model.save(tmp_path / "full", ("a", "b", "c"), SIDE)
+    model.save(tmp_path / "half", ("a", "b", "c"), SIDE, half=True)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("full", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'half'}", pretrained=True).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), expected, atol=1e-2, rtol=1e-2)
+
+
+def test_results_are_counted_right() -> None:
+    """Eight images of six classes with hand-made logits, in two batches."""
+    model = Classifier(6, "test_resnet").eval()
+    model.network = nn.Identity()
+    labels = torch.tensor([0, 0, 1, 2, 3, 4, 5, 5])
+    guesses = [0, 1, 1, 2, 3, 0, 5, 4]
+    logits = torch.eye(6)[guesses] * 2
+    logits[5] -= 3 * torch.eye(6)[4]  # class 4 comes last, so that this image is no top-5 hit
+    model.test_step((logits[:3], labels[:3]), 0)
+    model.test_step((logits[3:], labels[3:]), 1)
+    results = model.results(tuple("abcdef"))
+    assert results["top1"] == pytest.approx(5 / 8)
+    assert pytest.approx(results["top5"]) == 7 / 8
+    assert results["per_class"] == pytest.approx({"a": 0.5, "b": 1, "c": 1, "d": 1, "e": 0, "f": 0.5})
+    confusion = torch.zeros(6, 6, dtype=torch.int64)
+    for label, guess in zip(labels.tolist(), guesses, strict=True):
+        confusion[label, guess] += 1
+    assert results["confusion"] == confusion.tolist()
+    assert json.loads(json.dumps(results)) == results
+
+
+def test_top5_of_five_classes_says_nothing_and_is_left_out() -> None:
+    model = Classifier(5, "test_resnet")
+    model.network = nn.Identity()
+    model.test_step((torch.eye(5), torch.arange(5)), 0)
+    assert set(model.results(tuple("abcde"))) == {"top1", "per_class", "confusion"}
+
+
+class Watch(L.Callback):
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_learning_rate_warms_up_and_ends_near_zero() -> None:
+    torch.manual_seed(0)
+    batch = (torch.randn(4, 3, SIDE, SIDE), torch.tensor([0, 1, 2, 0]))
+    watch = Watch()
+    trainer = L.Trainer(
+        max_steps=20,
+        accelerator="cpu",
+        callbacks=[watch],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Classifier(3, "test_resnet", lr=0.01, warmup_steps=5), [batch] * 30)
+    assert len(watch.rates) == 20
+    peak = watch.rates.index(max(watch.rates))
+    assert 3 <= peak <= 6
+    assert 0.7 * 0.01 < max(watch.rates) <= 0.01
+    assert watch.rates == sorted(watch.rates[: peak + 1]) + sorted(watch.rates[peak + 1 :], reverse=True)
+    assert watch.rates[-1] < 0.02 * 0.01
+
+
+# `classify fit`.
+
+
+def fit_args(output: Path, train: Path, test: Path, *more: str) -> list[str]:
+    return [
+        "fit",
+        *("--output", str(output), "--model.name", "test_resnet", "--model.warmup_steps", "2"),
+        *("--data.source", "augment.data.ImageFolder", "--data.source.path", str(train)),
+        *("--data.source.test_path", str(test), "--data.shots", "3"),
+        *("--data.batches.image_size", str(SIDE), "--data.batches.batch_size", "6"),
+        *("--trainer.max_steps", "8", "--trainer.accelerator", "cpu", "--trainer.logger", "false"),
+        *("--trainer.enable_progress_bar", "false"),
+        *more,
+    ]
+
+
+def test_fit_trains_tests_and_saves(
+    dataset: Path, train_folder: Path, test_folder: Path, extractor_folder: Path, tmp_path: Path
+) -> None:
+    more = ["--data.synthetic", str(dataset), "--extractor", f"local-dir:{extractor_folder}"]
+    results = []
+    for name in ("first", "again"):
+        main(fit_args(tmp_path / name, train_folder, test_folder, *more))
+        results.append(json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")))
+    first, again = results
+    assert set(first) == {"top1", "per_class", "confusion", "seconds", "fd_tinynet"}
+    assert list(first["per_class"]) == list(COLOURS)
+    assert [sum(row) for row in first["confusion"]] == [3, 3, 3]
+    assert first["top1"] == pytest.approx(sum(first["confusion"][n][n] for n in range(3)) / 9)
+    assert math.isfinite(first["fd_tinynet"]) and first["fd_tinynet"] > 0
+    # The same command twice: the same numbers but for the clock.
+    assert first | {"seconds": 0} == again | {"seconds": 0}
+    weights = [(tmp_path / n / "classifier" / "model.safetensors").read_bytes() for n in ("first", "again")]
+    assert weights[0] == weights[1]
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'first' / 'classifier'}", pretrained=True)
+    assert loaded.num_classes == 3
+
+
+def test_fit_learns_colours(train_folder: Path, test_folder: Path, tmp_path: Path) -> None:
+    """Three colours that any classifier must tell apart: what is trained is what is tested."""
+    more = ["--trainer.max_steps", "40", "--model.lr", "0.005", "--data.batches.color_jitter", "0"]
+    main(fit_args(tmp_path / "out", train_folder, test_folder, *more))
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert results["top1"] >= 8 / 9
+    assert set(results) == {"top1", "per_class", "confusion", "seconds"}
+
+
+def test_fit_refuses_a_dataset_of_another_seed(
+    dataset: Path, train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails
+) -> None:
+    args = fit_args(tmp_path, train_folder, test_folder, "--data.synthetic", str(dataset), "--data.seed", "1")
+    error = fails(main, args, 1)
+    assert "was made from another few-shot set" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_fit_needs_test_images_before_it_trains(train_folder: Path, tmp_path: Path, fails: Fails) -> None:
+    args = fit_args(tmp_path / "out", train_folder, train_folder)
+    place = args.index("--data.source.test_path")
+    error = fails(main, args[:place] + args[place + 2 :], 1)
+    assert "source.test_path: not given" in error
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_fit_of_an_unknown_model(train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails) -> None:
+    error = fails(main, fit_args(tmp_path, train_folder, test_folder, "--model.name", "resnet_of_mine"), 1)
+    assert "timm cannot make 'resnet_of_mine'" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_fit_names_a_broken_test_image(train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails) -> None:
+    broken = shutil.copytree(test_folder, tmp_path / "test")
+    (broken / "rød" / "01.png").write_bytes(b"no image")
+    error = fails(main, fit_args(tmp_path / "out", train_folder, broken), 1)
+    assert "rød/01.png' cannot be read" in error
+
+
+def test_two_processes_test_every_image_once(train_folder: Path, test_folder: Path, tmp_path: Path) -> None:
+    run_program(
+        "classify",
+        fit_args(
+            tmp_path / "out",
+            train_folder,
+            test_folder,
+            *("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_steps", "2"),
+        ),
+    )
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert [sum(row) for row in results["confusion"]] == [3, 3, 3]
+
+
+def test_synthesize_and_fit_with_names_of_every_kind(model_folder: Path, tmp_path: Path) -> None:
+    """Dots, spaces, a leading minus, letters outside ASCII: kept in JSON, and nowhere else in the way."""
+    names = {"-minus": (200, 0, 0), "a.b.c": (0, 200, 0), "ключ 狗": (0, 0, 200), "x'y\"z": (99, 99, 0)}
+    train = make_images(tmp_path / "train", 2, 0, names)
+    test = make_images(tmp_path / "test", 1, 50, names)
+    from conftest import Job
+
+    augment_main(["synthesize", *Job(model_folder, train).args(tmp_path / "set", "--shots", "2", per_class=1)])
+    more = ["--data.synthetic", str(tmp_path / "set"), "--data.shots", "2"]
+    main(fit_args(tmp_path / "out", train, test, *more))
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert list(results["per_class"]) == sorted(names)

@@ -1,0 +1,215 @@
+import json
+import shutil
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import SIDE, make_images, sha256s
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from augment.data import ImageFolder
+from augment.errors import UserError
+from augment.shards import read_shard
+from classify.data import Batches, ClassificationData, MixedBatches, read_synthetic, shuffled
+
+REAL = 100
+"""Real images are labelled from here on, so that labels tell them from synthetic ones."""
+
+
+def real_images(count: int = 7) -> list[tuple[Image.Image, int]]:
+    return [(Image.new("RGB", (SIDE, SIDE), (n, n, n)), REAL + n) for n in range(count)]
+
+
+def pixels(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def mixed(folder: Path | None, fraction: float, rank: int = 0, world: int = 1, **settings: float) -> MixedBatches:
+    batches = Batches(batch_size=8, synthetic_fraction=fraction, image_size=SIDE, **settings)
+    return MixedBatches(real_images(), folder, batches, pixels, seed=3, rank=rank, world=world)
+
+
+def labels_of(stream: MixedBatches, count: int) -> list[list[int]]:
+    return [labels.tolist() for _, labels in islice(stream, count)]
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.0, 0), (0.25, 2), (0.5, 4), (1.0, 8)])
+@pytest.mark.parametrize("cache_gib", [2.0, 1e-9], ids=["in memory", "streamed"])
+def test_every_batch_has_the_same_number_of_synthetic_images(
+    dataset: Path, fraction: float, expected: int, cache_gib: float
+) -> None:
+    for labels in labels_of(mixed(dataset, fraction, cache_gib=cache_gib), 20):
+        assert len(labels) == 8
+        assert sum(label < REAL for label in labels) == expected
+
+
+def test_without_a_dataset_all_images_are_real() -> None:
+    for labels in labels_of(mixed(None, 0.5), 5):
+        assert len(labels) == 8
+        assert min(labels) >= REAL
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_every_image_is_used_equally_often_by_all_processes_together(dataset: Path, world: int) -> None:
+    counts: Counter[int] = Counter()
+    synthetic: Counter[bytes] = Counter()
+    for rank in range(world):
+        for images, labels in islice(mixed(dataset, 0.5, rank, world), 10):
+            counts.update(label for label in labels.tolist() if label >= REAL)
+            synthetic.update(
+                image.numpy().tobytes() for image, n in zip(images, labels.tolist(), strict=True) if n < REAL
+            )
+    assert set(counts) == {REAL + n for n in range(7)}
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert len(synthetic) == 12
+    assert max(synthetic.values()) - min(synthetic.values()) <= 1
+
+
+def test_loader_workers_share_the_stream_too(dataset: Path) -> None:
+    loader = DataLoader(mixed(dataset, 0.5), batch_size=None, num_workers=2)
+    stream = iter(loader)
+    counts = Counter(label for _ in range(14) for label in next(stream)[1].tolist() if label >= REAL)
+    del stream
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert sum(counts.values()) == 56
+
+
+@pytest.mark.parametrize("cache_gib", [2.0, 1e-9], ids=["in memory", "streamed"])
+def test_synthetic_images_come_with_their_own_labels(dataset: Path, cache_gib: float) -> None:
+    truth = {
+        pixels(image).numpy().tobytes(): record["label"]
+        for shard in sorted(dataset.glob("*.tar"))
+        for _, image, record in read_shard(shard)
+    }
+    seen = set()
+    for images, labels in islice(mixed(dataset, 1.0, cache_gib=cache_gib), 40):
+        for image, label in zip(images, labels.tolist(), strict=True):
+            assert truth[image.numpy().tobytes()] == label
+            seen.add(image.numpy().tobytes())
+    assert seen == set(truth)
+
+
+@pytest.mark.parametrize("cache_gib", [2.0, 1e-9], ids=["in memory", "streamed"])
+def test_the_stream_is_the_seeds_and_the_ranks(dataset: Path, cache_gib: float) -> None:
+    first, again, other = (labels_of(mixed(dataset, 0.5, rank, 2, cache_gib=cache_gib), 10) for rank in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_lanes_partition_the_shuffled_chain() -> None:
+    whole = list(islice(shuffled(range(5), 7, 0, 1), 30))
+    assert [sorted(whole[n : n + 5]) for n in range(0, 30, 5)] == [list(range(5))] * 6
+    assert whole[:5] != whole[5:10]
+    lanes = [list(islice(shuffled(range(5), 7, lane, 3), 10)) for lane in range(3)]
+    assert [lanes[n % 3][n // 3] for n in range(30)] == whole
+
+
+def test_read_synthetic_reads_all_in_order(dataset: Path) -> None:
+    expected = [record["label"] for s in sorted(dataset.glob("*.tar")) for _, _, record in read_shard(s)]
+    assert [label for _, label in read_synthetic(dataset)] == expected
+
+
+def test_a_broken_image_is_an_error_and_no_smaller_dataset(dataset: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    path = copy / "train-000001.tar"
+    path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"\x00PNG", 1))
+    with pytest.raises(Exception, match="cannot identify image file|decod"):
+        list(read_synthetic(copy))
+
+
+# The data module.
+
+
+def data(
+    train: Path, test: Path | None = None, synthetic: Path | None = None, **settings: object
+) -> ClassificationData:
+    batches = Batches(batch_size=4, image_size=SIDE)
+    path = None if synthetic is None else str(synthetic)
+    return ClassificationData(ImageFolder(train, test), synthetic=path, batches=batches, **{"shots": 3} | settings)
+
+
+def test_the_classifier_trains_on_the_very_images_that_were_mixed(dataset: Path, train_folder: Path) -> None:
+    manifest = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    few_shot = data(train_folder, synthetic=dataset).few_shot.all
+    assert [(s.name, s.sha256) for s in few_shot] == [(s["name"], s["sha256"]) for s in manifest["few_shot"]]
+
+
+@pytest.mark.parametrize("settings", [{"seed": 1}, {"shots": 1}])
+def test_another_few_shot_set_is_refused(dataset: Path, train_folder: Path, settings: dict[str, int]) -> None:
+    with pytest.raises(
+        UserError, match=r"was made from another few-shot set \('.*' is not in this one\); use the same"
+    ):
+        data(train_folder, synthetic=dataset, **settings)
+
+
+def test_a_larger_few_shot_set_is_refused(dataset: Path, train_folder: Path) -> None:
+    """Five real images against three that were mixed is another comparison than the one asked for."""
+    with pytest.raises(UserError, match=r"few-shot set.*--data\.shots"):
+        data(train_folder, synthetic=dataset, shots=5)
+
+
+def test_a_dataset_of_some_classes_is_welcome(job: object, train_folder: Path, tmp_path: Path) -> None:
+    folder = job.synthesize(tmp_path / "one", "--classes", '["green.leaf"]')
+    assert data(train_folder, synthetic=folder).num_classes == 3
+
+
+def test_changed_content_under_the_same_names_is_refused(dataset: Path, train_folder: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(train_folder, tmp_path / "images")
+    make_images(changed, 5, 7777)
+    with pytest.raises(UserError, match="another few-shot set"):
+        data(changed, synthetic=dataset)
+
+
+def test_other_classes_are_refused(dataset: Path, train_folder: Path, tmp_path: Path) -> None:
+    more = shutil.copytree(train_folder, tmp_path / "images")
+    make_images(more, 3, 1, {"zebra": (9, 9, 9)})
+    with pytest.raises(UserError, match=r"has classes \['blue sky', .*\], the source has \['blue sky', .*'zebra'\]"):
+        data(more, synthetic=dataset)
+
+
+def test_an_unfinished_dataset_is_refused(dataset: Path, train_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    manifest = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
+    (copy / "dataset.json").write_text(json.dumps(manifest | {"shards": {}}))
+    with pytest.raises(UserError, match="is not finished; run `augment synthesize` on it again"):
+        data(train_folder, synthetic=copy)
+
+
+def test_no_dataset_is_refused(train_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a dataset folder"):
+        data(train_folder, synthetic=tmp_path)
+
+
+def test_training_batches_are_what_the_network_expects(dataset: Path, train_folder: Path) -> None:
+    images, labels = next(iter(data(train_folder, synthetic=dataset).train_dataloader()))
+    assert (images.shape, images.dtype) == ((4, 3, SIDE, SIDE), torch.float32)
+    assert labels.dtype == torch.int64
+    assert images.min() >= -1 and images.max() <= 1
+
+
+def test_test_images_are_all_there_once_in_order(train_folder: Path, test_folder: Path) -> None:
+    module = data(train_folder, test_folder)
+    batches = list(module.test_dataloader())
+    assert torch.cat([labels for _, labels in batches]).tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert torch.cat([images for images, _ in batches]).shape == (9, 3, SIDE, SIDE)
+
+
+def test_processes_share_the_test_images_without_a_repeat(train_folder: Path, test_folder: Path) -> None:
+    seen: list[bytes] = []
+    for rank in range(2):
+        module = data(train_folder, test_folder)
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+        seen += [image.numpy().tobytes() for images, _ in module.test_dataloader() for image in images]
+    assert len(seen) == len(set(seen)) == 9
+
+
+def test_reading_changes_nothing(dataset: Path) -> None:
+    before = sha256s(dataset)
+    list(read_synthetic(dataset))
+    assert sha256s(dataset) == before
