@@ -119,7 +119,14 @@ def test_a_broken_image_is_an_error_and_no_smaller_dataset(dataset: Path, tmp_pa
     copy = shutil.copytree(dataset, tmp_path / "copy")
     path = copy / "train-000001.tar"
     path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"\x00PNG", 1))
-    with pytest.raises(Exception, match="cannot identify image file|decod"):
+    with pytest.raises(UserError, match=r"train-000001\.tar|augment verify"):
+        list(read_synthetic(copy))
+
+
+def test_a_missing_shard_is_an_error_and_no_smaller_dataset(dataset: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    (copy / "train-000001.tar").unlink()
+    with pytest.raises(UserError, match=r"train-000001\.tar|augment verify"):
         list(read_synthetic(copy))
 
 
