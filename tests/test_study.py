@@ -195,6 +195,15 @@ def test_a_lost_cell_comes_out_the_same(config: Path, copy: Path) -> None:
     }
 
 
+def test_a_study_killed_before_it_noted_the_time_goes_on(config: Path, copy: Path) -> None:
+    """All shards of a cell are there, but the run that made the last one did not live to say how long it took."""
+    before = cells(copy)["fix-chm-seed1"]
+    (copy / "cells" / "fix-chm-seed1.json").unlink()
+    (copy / "datasets" / "fix-chm-seed1" / "run.json").unlink()
+    run(config, copy)
+    assert cells(copy)["fix-chm-seed1"] | {"seconds": 0} == before | {"seconds": 0}
+
+
 def test_methods_and_seeds_may_be_added(config: Path, copy: Path) -> None:
     before = mtimes(copy / "cells")
     run(config, copy, "--methods", '["none", "fix/0", "fix/chm", "nin/chm"]', "--seeds", "2")
