@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from augment.errors import UserError
 
@@ -45,5 +46,16 @@ def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] 
     try:
         getattr(import_module(module), function)(words[1:])
     except UserError as error:
-        print(f"{program} {words[0]}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        fail(f"{program} {words[0]}", str(error))
+    except Exception as error:
+        # Lightning's word for a trainer that this machine cannot give; importing its class would slow down --help.
+        if type(error).__name__ != "MisconfigurationException":
+            raise
+        fail(f"{program} {words[0]}", str(error))
+
+
+def fail(command: str, text: str) -> NoReturn:
+    """Print a mistake as one line and leave; a loader's worker wraps the line in its traceback."""
+    line = " ".join(text.strip().rpartition("UserError: ")[2].split())
+    print(f"{command}: {line}", file=sys.stderr)
+    raise SystemExit(1) from None

@@ -8,12 +8,13 @@ from pathlib import Path
 import diffusers
 import lightning as L
 import transformers
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 from rich.table import Table
 
+from augment.errors import UserError
 from augment.methods import MethodName
 from augment.model_card import write_model_card
 from augment.parsing import CommandParser, OutputCLI
@@ -46,7 +47,9 @@ class SynthesisCLI(OutputCLI):
             "--method", type=MethodName, default="nin/chm", help="Norm and mean adjustment, as in the paper."
         )
         parser.add_argument("--shots", type=PositiveInt, default=5, help="Real images per class.")
-        parser.add_argument("--seed", type=int, default=0, help="Chooses the few-shot set and draws every mixture.")
+        parser.add_argument(
+            "--seed", type=NonNegativeInt, default=0, help="Chooses the few-shot set and draws every mixture."
+        )
         parser.add_argument("--classes", type=list[str] | None, default=None, help="Make images of these classes only.")
         parser.add_argument("--per_class", type=PositiveInt, default=100, help="Images per class.")
         parser.add_argument(
@@ -90,6 +93,7 @@ def parse_synthesis(name: str, args: list[str]) -> SynthesisCLI:
         auto_configure_optimizers=False,
         parser_kwargs={"prog": f"augment {name}"},
         trainer_defaults={
+            "devices": 1,
             "logger": False,
             "enable_checkpointing": False,
             "enable_progress_bar": False,
@@ -104,6 +108,11 @@ def trainer_factory(cli: LightningCLI) -> MakeTrainer:
 
     def make(callbacks: list[L.Callback]) -> L.Trainer:
         trainer: L.Trainer = cli.instantiate_trainer(callbacks=callbacks)
+        if trainer.precision != "32-true":
+            raise UserError(
+                f"trainer.precision: {trainer.precision} would be recorded nowhere; use --model.precision and "
+                f"--model.inversion.precision"
+            )
         return trainer
 
     return make
@@ -155,7 +164,7 @@ def pretrain_command(args: list[str]) -> None:
         save_config_callback=None,
         auto_configure_optimizers=False,
         parser_kwargs={"prog": "augment pretrain"},
-        trainer_defaults={"log_every_n_steps": 100, "max_epochs": -1},
+        trainer_defaults={"devices": 1, "log_every_n_steps": 100, "max_epochs": -1},
     )
     ema = EMAWeightAveraging(decay=0.999, update_starting_at_step=cli.model.autoencoder_steps)
     trainer = cli.instantiate_trainer(callbacks=[ema])

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +63,15 @@ class ImageSource(ABC):
         Raises:
             UserError: If the image cannot be decoded.
         """
+
+    def readable(self, items: Iterable[Item], skip_bad: bool) -> Iterator[Image.Image]:
+        """The images, decoded one at a time; unreadable ones are passed over only if told so."""
+        for item in items:
+            try:
+                yield self.image(item)
+            except UserError:
+                if not skip_bad:
+                    raise
 
     def sha256(self, item: Item) -> str:
         """Hash of the image's content."""
@@ -161,7 +170,8 @@ class ImageFolder(ImageSource):
             raise UserError("source.test_path: not given; a classifier needs a folder of test images to be tested on")
         if not self.test_path.is_dir():
             raise UserError(f"source.test_path: no folder '{self.test_path}'; give a folder of class folders")
-        unknown = sorted({p.name for p in self.test_path.iterdir() if p.is_dir()} - set(self.classes))
+        folders = {p.name for p in self.test_path.iterdir() if p.is_dir() and not p.name.startswith(".")}
+        unknown = sorted(folders - set(self.classes))
         if unknown:
             raise UserError(f"source.test_path: class '{unknown[0]}' of '{self.test_path}' is not in '{self.path}'")
         return self._scan(self.test_path, "test", "source.test_path")

@@ -75,7 +75,7 @@ def check_folder(folder: Path, manifest: dict[str, Any], overwrite: bool) -> Non
                 f"output: '{folder}' holds a dataset of another configuration ({where}: {old!r} there, {new!r} here); "
                 f"choose another --output, or pass --overwrite to delete it"
             )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(p.suffix != ".partial" for p in folder.iterdir())):
         raise UserError(f"output: '{folder}' is not empty and holds no dataset; choose another --output")
 
 
@@ -92,7 +92,9 @@ def open_folder(folder: Path, manifest: dict[str, Any], overwrite: bool) -> None
                 for partial in folder.glob(".*.partial"):
                     partial.unlink()
                 return
-            shutil.rmtree(folder)
+            doomed = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+            folder.rename(doomed)  # at once, so that a kill during the deletion leaves no half dataset here
+            shutil.rmtree(doomed)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "dataset.json", manifest)
     except OSError as error:
@@ -121,7 +123,7 @@ def unfinished(folder: Path, shards: Sequence[Sequence[Sample]]) -> list[int]:
     return [n for n, (name, samples, sha256) in rows if not is_complete(folder / name, samples, sha256)]
 
 
-def close_folder(folder: Path, manifest: dict[str, Any], shards: Sequence[Sequence[Sample]]) -> None:
+def close_folder(folder: Path, shards: Sequence[Sequence[Sample]]) -> None:
     """Describe the finished shards, from what is on disk: `_info.json` for timm, hashes in `dataset.json`."""
     names = [shard_name(number) for number in range(len(shards))]
     lengths = [len(samples) for samples in shards]
@@ -130,7 +132,7 @@ def close_folder(folder: Path, manifest: dict[str, Any], shards: Sequence[Sequen
     hashes = {
         name: {"sha256": file_sha256(folder / name), "samples": n} for name, n in zip(names, lengths, strict=True)
     }
-    write_json(folder / "dataset.json", manifest | {"shards": hashes})
+    write_json(folder / "dataset.json", read_manifest(folder) | {"shards": hashes})
 
 
 def write_run(folder: Path, devices: str, processes: int, images: int, seconds: dict[str, float]) -> None:

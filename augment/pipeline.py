@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
+import torch
 
 from augment.bank import LatentBank, LatentKey, Quality
 from augment.errors import UserError
@@ -93,6 +94,12 @@ def invert(
     return Inverted(bank, keys, quality, missing)
 
 
+def device_name(trainer: L.Trainer) -> str:
+    """The kind of device that a trainer ran on."""
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def progress_bar(label: str, show: bool) -> list[L.Callback]:
     """The progress bar as a list of callbacks, empty if it is not wanted."""
     return [ImageProgress(label)] if show else []
@@ -159,6 +166,6 @@ def synthesize(
             raise UserError(f"output: {', '.join(missing)} in '{data.output}' not written; run the same command again")
         seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
         if images or not (data.output / "run.json").is_file():
-            write_run(data.output, str(model.device), trainer.world_size, images, seconds)
-        close_folder(data.output, manifest, shards)
+            write_run(data.output, device_name(trainer), trainer.world_size, images, seconds)
+        close_folder(data.output, shards)
     return data.output

@@ -10,6 +10,7 @@ The one file that `augment` and `classify` share. A folder holds
 A finished shard's name is its commit record: it is written under a temporary name, flushed, then renamed.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -141,7 +142,8 @@ class ShardFile:
 
     def drop(self) -> None:
         """Remove the unfinished shard."""
-        self._stream.close()
+        with contextlib.suppress(OSError):  # a full disk refuses the last flush again
+            self._stream.close()
         self.partial.unlink(missing_ok=True)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import lightning as L
 import timm
-import torch
 from jsonargparse.typing import (
     ClosedUnitInterval,
     NonNegativeFloat,
@@ -13,6 +12,7 @@ from jsonargparse.typing import (
     PositiveFloat,
     PositiveInt,
 )
+from timm.data import resolve_data_config
 from timm.models import save_for_hf
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
@@ -71,6 +71,7 @@ class Classifier(L.LightningModule):
         if num_classes > 5:
             metrics["top5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro")
         self.metrics = MetricCollection(metrics, compute_groups=False)
+        self.values: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> Any:
         """timm's optimizer, and timm's cosine schedule over all steps of the trainer."""
@@ -102,9 +103,13 @@ class Classifier(L.LightningModule):
         images, labels = batch
         self.metrics.update(self.network(images), labels)
 
+    def on_test_epoch_end(self) -> None:
+        """Reduce over processes while the counts are still on the device."""
+        self.values = {name: value.cpu() for name, value in self.metrics.compute().items()}
+
     def results(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """Accuracies of the last test, as plain numbers."""
-        values = self.metrics.compute()
+        values = self.values
         return {
             "top1": float(values["top1"]),
             **({"top5": float(values["top5"])} if "top5" in values else {}),
@@ -112,10 +117,18 @@ class Classifier(L.LightningModule):
             "confusion": values["confusion"].tolist(),
         }
 
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation that the weights were trained with; 0.5 for random ones."""
+        if not self.description["pretrained"]:
+            return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+        config = resolve_data_config({}, model=self.network)
+        return tuple(config["mean"]), tuple(config["std"])
+
     def save(self, folder: Path, classes: tuple[str, ...], image_size: int, half: bool = False) -> None:
         """Write the network so that `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it."""
+        mean, std = self.normalisation()
         network: Any = self.network.half() if half else self.network
-        size = {"input_size": (3, image_size, image_size), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+        size = {"input_size": (3, image_size, image_size), "mean": mean, "std": std}
         network.pretrained_cfg = {**network.pretrained_cfg, **size, "num_classes": len(classes)}
         config = {"label_names": list(classes), "num_classes": len(classes)}
         save_for_hf(network, str(folder), model_config=config, safe_serialization=True)
@@ -135,6 +148,4 @@ def create_network(name: str, pretrained: bool, num_classes: int, drop_rate: flo
         close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
         hint = f"; similar names: {', '.join(close)}" if close else ""
         raise UserError(f"model.name: timm cannot make '{name}' ({str(error).splitlines()[0]}){hint}") from error
-    if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
-        torch.backends.cudnn.benchmark = True
     return network

@@ -32,6 +32,16 @@ class FitCLI(OutputCLI):
         )
         parser.add_argument("--extractor_weights", type=str | None, default=None, help="Local Inception weights.")
         parser.set_defaults({"data.source": {"class_path": "augment.data.Digits"}})
+        parser.add_argument(
+            "--skip_bad",
+            "--skip-bad",
+            type=bool,
+            nargs="?",
+            const=True,
+            default=False,
+            help="Pass over unreadable images.",
+        )
+        parser.link_arguments("skip_bad", "data.skip_bad")
         parser.add_argument("--half", type=bool, default=False, help="Save the classifier in fp16.")
 
 
@@ -49,6 +59,7 @@ def fit_command(args: list[str]) -> None:
         parser_kwargs={"prog": "classify fit"},
         trainer_defaults={
             "max_steps": 1000,
+            "devices": 1,
             "log_every_n_steps": 20,
             "enable_checkpointing": False,
             "use_distributed_sampler": False,
@@ -57,18 +68,20 @@ def fit_command(args: list[str]) -> None:
     data: ClassificationData = cli.datamodule
     output = Path(cli.config.output)
     distance = None
-    if data.synthetic is not None and cli.config.extractor is not None:
+    if cli.trainer.is_global_zero and data.synthetic is not None and cli.config.extractor is not None:
         size = read_manifest(data.synthetic)["config"]["resolution"]
-        distance = reference_distance(cli.config.extractor, cli.config.extractor_weights, data.source, size)
+        extractor, weights = cli.config.extractor, cli.config.extractor_weights
+        distance = reference_distance(extractor, weights, data.source, size, data.skip_bad)
     fitted = fit_and_test(cli.model, data, cli.trainer)
     if not cli.trainer.is_global_zero:
         return
     results = fitted.results | {"seconds": fitted.seconds}
-    if distance is not None and data.synthetic is not None:
-        results[distance.name] = synthetic_distance(distance, data.synthetic)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "results.json", results)
     cli.model.save(output / "classifier", data.few_shot.classes, data.batches.image_size, cli.config.half)
+    if distance is not None and data.synthetic is not None:
+        results[distance.name] = synthetic_distance(distance, data.synthetic)
+        write_json(output / "results.json", results)
     table = Table(title=f"{len(data.source.test)} test images, {output}/results.json")
     table.add_column("metric")
     table.add_column("value", justify="right")

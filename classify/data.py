@@ -3,7 +3,7 @@
 import random
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Batches:
     """How training batches are put together.
 
     Args:
-        batch_size: Images per optimizer step, real and synthetic together.
+        batch_size: Images per optimizer step, real and synthetic together, over all processes.
         synthetic_fraction: Share of each batch that is synthetic; 0 is the real-only baseline.
         image_size: Height and width the classifier sees.
         crop_scale: Range of the area of timm's random resized crop.
@@ -82,10 +82,12 @@ class ClassificationData(L.LightningDataModule):
         super().__init__()
         self.source = source
         self.batches = batches
+        self.skip_bad = skip_bad
         self.seed = seed
         self.few_shot = choose_few_shot_set(self.source, shots, seed, skip_bad=skip_bad)
         self.synthetic = Path(synthetic) if synthetic is not None else None
-        self.mean, self.std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+        self.mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+        self.std: tuple[float, ...] = (0.5, 0.5, 0.5)
         if self.synthetic is not None:
             check_same_few_shot_set(self.synthetic, self.few_shot)
 
@@ -109,8 +111,14 @@ class ClassificationData(L.LightningDataModule):
             std=self.std,
         )
         rank, world = self._place()
+        if self.batches.batch_size % world:
+            raise UserError(
+                f"batches.batch_size: {self.batches.batch_size} images cannot be shared by {world} processes; "
+                f"choose a multiple"
+            )
+        share = replace(self.batches, batch_size=self.batches.batch_size // world)
         real = [(self.source.image(shot), shot.label) for shot in self.few_shot.all]
-        mixed = MixedBatches(real, self.synthetic, self.batches, transform, self.seed, rank, world)
+        mixed = MixedBatches(real, self.synthetic, share, transform, self.seed, rank, world)
         return DataLoader(mixed, batch_size=None, num_workers=self.batches.workers)
 
     def _place(self) -> tuple[int, int]:
@@ -200,7 +208,7 @@ def synthetic_stream(folder: Path, batches: Batches, seed: int, lane: int, lanes
     shards = [str(folder / name) for name in manifest["shards"]]
     count = sum(shard["samples"] for shard in manifest["shards"].values())
     side = manifest["config"]["resolution"]
-    if count * side * side * 3 < batches.cache_gib * 2**30:
+    if lanes * count * side * side * 3 < batches.cache_gib * 2**30:
         yield from shuffled(list(read_synthetic(folder)), seed + 1, lane, lanes)
     # Whole shards are drawn at random, differently in each lane; the buffer mixes the samples of several.
     draw = seed * lanes + lane
@@ -218,7 +226,9 @@ def read_synthetic(folder: Path) -> Iterator[Labelled]:
 def as_labelled(stream: Any) -> Iterator[Labelled]:
     """Decode a stream of samples; a broken one is an error, not a smaller dataset."""
     try:
-        for image, label in stream.compose(wds.decode("pilrgb"), wds.to_tuple("png;jpg;webp", "cls")):
+        for image, label in stream.compose(
+            wds.decode("pilrgb", only=["png", "jpg", "webp"]), wds.to_tuple("png;jpg;webp", "cls")
+        ):
             yield image, int(label)
     except (DecodingError, OSError, ValueError, tarfile.TarError) as error:
         raise UserError(f"synthetic: a shard cannot be read ({error!r}); `augment verify` names it") from error

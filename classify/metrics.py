@@ -75,12 +75,14 @@ class FrechetDistance:
                 if weights is not None:
                     torch.load(weights, weights_only=True)  # torch-fidelity would run a pickle's code
                 self.metric = FrechetInceptionDistance(
-                    2048, reset_real_features=False, feature_extractor_weights_path=weights
+                    2048, reset_real_features=False, feature_extractor_weights_path=weights, sync_on_compute=False
                 )
             else:
                 embedded = EMBEDDED / extractor
                 name = f"local-dir:{embedded}" if embedded.is_dir() else extractor
-                self.metric = FrechetInceptionDistance(TimmFeatures(name), reset_real_features=False)
+                self.metric = FrechetInceptionDistance(
+                    TimmFeatures(name), reset_real_features=False, sync_on_compute=False
+                )
         except (ModuleNotFoundError, RuntimeError, OSError, ValueError, pickle.UnpicklingError) as error:
             raise UserError(
                 f"extractor: '{extractor}' cannot be loaded ({str(error).strip().splitlines()[0]}); for FID install "

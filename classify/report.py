@@ -179,7 +179,7 @@ def draw(folder: Path, summary: Summary, rows: list[dict[str, Any]], source: Ima
         caption = f"Does a smaller {summary.distance} (synthetic against real pool) mean a better classifier?"
         pictures.append(Picture("figures/distance.png", "Accuracy against distance", caption))
     seed = rows[0]["seed"]
-    few_shot = choose_few_shot_set(source, summary.shots, seed)
+    few_shot = choose_few_shot_set(source, summary.shots, seed, skip_bad=True)
     real_grid(source, few_shot, GRID_ROWS).save(folder / "figures/real.png")
     pictures.append(Picture("figures/real.png", "Real", f"Few-shot images of seed {seed}, a column per class."))
     for name in distances:

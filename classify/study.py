@@ -29,7 +29,7 @@ from augment.manifest import first_difference, library_versions
 from augment.methods import MethodName
 from augment.mixing import Mixing
 from augment.pipeline import synthesize
-from augment.shards import Plan, write_json
+from augment.shards import Plan, file_sha256, write_json
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
 from classify.classifier import Classifier
@@ -68,6 +68,7 @@ def study(
     batches: Batches = Batches(),  # noqa: B008  (frozen)
     extractor: str = "inception",
     extractor_weights: str | None = None,
+    skip_bad: bool = False,
     command: str = "classify study",
 ) -> None:
     """Compare augmentation methods; finished cells are kept and never run again.
@@ -86,6 +87,7 @@ def study(
         batches: How training batches are put together.
         extractor: Of the Fréchet distance: `inception` for FID, `digits`, or a timm model.
         extractor_weights: Local Inception weights.
+        skip_bad: Pass over real images that cannot be read instead of stopping.
         command: How the study was started, for the report.
     """
     folder = Path(output)
@@ -105,10 +107,12 @@ def study(
         "plan": asdict(plan),
         "batches": asdict(batches),
         "extractor": extractor,
+        "extractor_weights": file_sha256(Path(extractor_weights)) if extractor_weights else None,
+        "versions": library_versions(),
     }
     open_study(folder, config)
-    distance = reference_distance(extractor, extractor_weights, source, synthesizer.backbone.image_size)
-    runner = _Runner(folder, synthesizer, classifier, source, shots, steps, mixing, plan, batches, distance)
+    distance = reference_distance(extractor, extractor_weights, source, synthesizer.backbone.image_size, skip_bad)
+    runner = _Runner(folder, synthesizer, classifier, source, shots, steps, mixing, plan, batches, distance, skip_bad)
     rows: list[dict[str, Any]] = []
     progress = Progress(
         TextColumn("{task.description:<22}"),
@@ -173,6 +177,7 @@ class _Runner:
     plan: Plan
     batches: Batches
     distance: FrechetDistance
+    skip_bad: bool
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """The results of one cell, from disk if it is finished."""
@@ -186,7 +191,7 @@ class _Runner:
             row[self.distance.name] = synthetic_distance(self.distance, dataset)
         L.seed_everything(cell.seed, verbose=False)
         data = ClassificationData(
-            self.source, self.shots, cell.seed, None if dataset is None else str(dataset), self.batches
+            self.source, self.shots, cell.seed, None if dataset is None else str(dataset), self.batches, self.skip_bad
         )
         trainer = L.Trainer(
             max_steps=self.steps,
@@ -214,6 +219,7 @@ class _Runner:
             mixing=self.mixing,
             plan=self.plan,
             bank=str(self.folder / "bank"),
+            skip_bad=self.skip_bad,
         )
         dataset = synthesize(self.synthesizer, data, show_progress=False)
         run = json.loads((dataset / "run.json").read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ import lightning as L
 import torch
 
 from augment.data import ImageSource
+from augment.errors import UserError
 from classify.classifier import Classifier
 from classify.data import ClassificationData, read_synthetic
 from classify.metrics import FrechetDistance
@@ -23,7 +24,13 @@ class Fitted:
 
 
 def fit_and_test(model: Classifier, data: ClassificationData, trainer: L.Trainer) -> Fitted:
-    """Train for the trainer's fixed number of steps, then test the last weights once."""
+    """Train for the trainer's fixed number of steps, then test the last weights once.
+
+    Raises:
+        UserError: Before any training, if a test image is broken, or is one of the few-shot images.
+    """
+    check_test_images(data)
+    data.mean, data.std = model.normalisation()
     begun = time.perf_counter()
     trainer.fit(model, datamodule=data)
     trained = time.perf_counter()
@@ -33,11 +40,26 @@ def fit_and_test(model: Classifier, data: ClassificationData, trainer: L.Trainer
     return Fitted(model.results(data.few_shot.classes), seconds)
 
 
-def reference_distance(extractor: str, weights: str | None, source: ImageSource, image_size: int) -> FrechetDistance:
+def check_test_images(data: ClassificationData) -> None:
+    """Find what is wrong with the test images before the training is spent; their content chooses nothing.
+
+    Raises:
+        UserError: If one cannot be read, or has the content of a few-shot image.
+    """
+    chosen = {shot.sha256: shot.name for shot in data.few_shot.all}
+    for item in data.source.test:
+        data.source.image(item)
+        if (name := chosen.get(data.source.sha256(item))) is not None:
+            raise UserError(f"test image '{item.name}' is also the few-shot image '{name}'; keep the two apart")
+
+
+def reference_distance(
+    extractor: str, weights: str | None, source: ImageSource, image_size: int, skip_bad: bool = False
+) -> FrechetDistance:
     """The Fréchet distance to the images that few-shot sets are drawn from; it never chooses anything."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     distance = FrechetDistance(extractor, weights, image_size, device)
-    distance.set_real(source.image(item) for item in source.pool)
+    distance.set_real(source.readable(source.pool, skip_bad))
     return distance
 
 

@@ -80,6 +80,7 @@ def test_results_are_counted_right() -> None:
     logits[5] -= 3 * torch.eye(6)[4]  # class 4 comes last, so that this image is no top-5 hit
     model.test_step((logits[:3], labels[:3]), 0)
     model.test_step((logits[3:], labels[3:]), 1)
+    model.on_test_epoch_end()
     results = model.results(tuple("abcdef"))
     assert results["top1"] == pytest.approx(5 / 8)
     assert pytest.approx(results["top5"]) == 7 / 8
