@@ -122,3 +122,10 @@ def test_check_names_what_it_checked() -> None:
     check_latent(latent(), "latent X", "mend it")
     with pytest.raises(UserError, match="latent X is all zeros; mend it"):
         check_latent(torch.zeros(4), "latent X", "mend it")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]"])
+def test_a_broken_marker_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "bank.json").write_text(content)
+    with pytest.raises(UserError, match=r"bank: '.*bank\.json'"):
+        LatentBank(tmp_path, "tiny@1")

@@ -13,6 +13,7 @@ import timm
 import torch
 from conftest import COLOURS, SIDE, make_images, run_program
 from torch import nn
+from torch.utils.data import DataLoader
 
 from augment.cli import main as augment_main
 from augment.errors import UserError
@@ -50,7 +51,7 @@ def test_a_saved_classifier_is_a_timm_model(tmp_path: Path) -> None:
         assert torch.equal(loaded(images), model.network(images))
     assert loaded.pretrained_cfg["label_names"] == ["a", "b b", "ç"]
     assert loaded.pretrained_cfg["input_size"] == (3, SIDE, SIDE)
-    assert loaded.pretrained_cfg["mean"] == (0.5, 0.5, 0.5)
+    assert tuple(loaded.pretrained_cfg["mean"]) == tuple(loaded.pretrained_cfg["std"]) == (0.5, 0.5, 0.5)
     assert {file.suffix for file in (tmp_path / "model").iterdir()} == {".json", ".safetensors"}
 
 
@@ -118,7 +119,8 @@ def test_learning_rate_warms_up_and_ends_near_zero() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(Classifier(3, "test_resnet", lr=0.01, warmup_steps=5), [batch] * 30)
+    loader = DataLoader([batch] * 30, batch_size=None)
+    trainer.fit(Classifier(3, "test_resnet", lr=0.01, warmup_steps=5), loader)
     assert len(watch.rates) == 20
     peak = watch.rates.index(max(watch.rates))
     assert 3 <= peak <= 6

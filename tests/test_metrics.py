@@ -1,3 +1,4 @@
+import os
 import socket
 from pathlib import Path
 
@@ -40,8 +41,9 @@ def features(extractor: str, pictures: list[Image.Image]) -> np.ndarray:
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
     """|m1 - m2|^2 + Tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2), in float64 (Heusel et al. 2017)."""
     s1, s2 = (np.cov(x, rowvar=False) for x in (first, second))
-    root = scipy.linalg.sqrtm(s1).real
-    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ s2 @ root), 0, None)).sum()
+    values, vectors = scipy.linalg.eigh(s1)
+    root = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
+    cross = np.sqrt(np.clip(scipy.linalg.eigvalsh(root @ s2 @ root), 0, None)).sum()
     difference = first.mean(0) - second.mean(0)
     return float(difference @ difference + np.trace(s1) + np.trace(s2) - 2 * cross)
 
@@ -144,3 +146,20 @@ def test_inception_weights_from_a_file_that_is_missing_or_broken(tmp_path: Path,
     with pytest.raises(UserError, match=r"extractor: 'inception' cannot be loaded") as error:
         FrechetDistance("inception", str(path), SIDE)
     assert "\n" not in str(error.value)
+
+
+class Bomb:
+    """What a pickle can do to whoever loads it: here, make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_inception_weights_run_no_code(tmp_path: Path) -> None:
+    torch.save(Bomb(tmp_path / "exploded"), tmp_path / "inception.pth")
+    with pytest.raises(UserError, match=r"extractor: 'inception' cannot be loaded"):
+        FrechetDistance("inception", str(tmp_path / "inception.pth"), SIDE)
+    assert not (tmp_path / "exploded").exists()

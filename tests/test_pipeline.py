@@ -5,6 +5,7 @@ import logging
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import COLOURS, SIDE, Job, mtimes, paint, run_program, sha256s, start_program
+from safetensors.torch import load_file, save_file
 
 from augment.backbones.base import Start
 from augment.backbones.stable_diffusion import StableDiffusion
@@ -214,6 +216,56 @@ def test_classes_limits_the_classes_and_keeps_their_labels(job: Job, dataset: Pa
     assert {r["index"]: (r["sources"], r["weights"]) for r in found} == same
 
 
+def test_an_integer_is_as_good_as_its_float(job: Job, copy: Path) -> None:
+    """`guidance: 1` and `guidance: 1.0` are one configuration, and one record type."""
+    before = sha256s(copy)
+    job.synthesize(copy, "--model.guidance", "1", "--model.inversion.guidance", "1", "--data.mixing.concentration", "1")
+    assert sha256s(copy) == before
+
+
+def test_the_printed_configuration_makes_the_same_dataset(
+    job: Job, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["synthesize", *job.args(tmp_path / "out"), "--print_config"])
+    (tmp_path / "config.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    main(["synthesize", "--config", str(tmp_path / "config.yaml")])
+    assert sha256s(tmp_path / "out") == sha256s(dataset)
+
+
+def test_half_precision_samples_from_the_same_latents(job: Job, copy: Path, dataset: Path) -> None:
+    """Networks in bfloat16, mixtures in float32: close to the float32 images, with nothing inverted anew."""
+    bank = bank_files(copy)
+    half = job.synthesize(copy.parent / "half", "--model.precision", "bf16")
+    assert bank_files(copy) == bank
+    pairs = zip(sorted(half.glob("*.tar")), sorted(dataset.glob("*.tar")), strict=True)
+    differences = [
+        np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int)).mean()
+        for a, b in pairs
+        for (_, ours, _), (_, theirs, _) in zip(read_shard(a), read_shard(b), strict=True)
+    ]
+    assert 0 < max(differences) < 8
+
+
+def test_the_configuration_of_sd15_runs_on_any_folder_of_its_format(job: Job, tmp_path: Path) -> None:
+    """The file's own precision, guidance and layout, with the tiny model in the place of the downloaded one."""
+    file = Path(__file__).parent.parent / "configs" / "augment" / "sd15.yaml"
+    backbone, output = "--model.backbone.init_args", tmp_path / "out"
+    main(
+        [
+            *("synthesize", "--config", str(file), "--output", str(output), "--trainer.accelerator", "cpu"),
+            *(f"{backbone}.model", str(job.model), f"{backbone}.resolution", str(SIDE)),
+            *("--data.source.init_args.path", str(job.images), "--per_class", "2", "--model.steps", "3"),
+            *("--model.inversion.steps", "3", "--model.inversion.warn_psnr", "0"),
+        ]
+    )
+    found = records(output)
+    assert len(found) == 6
+    assert {(r["guidance"], r["steps"], r["method"]) for r in found} == {(7.5, 3, "nin/chm")}
+    manifest = json.loads((output / "dataset.json").read_text(encoding="utf-8"))
+    assert manifest["config"]["precision"] in {"fp16", "bf16"}
+
+
 def test_unknown_class(job: Job, tmp_path: Path, fails: Fails) -> None:
     error = fails(main, ["synthesize", *job.args(tmp_path / "out", "--classes", '["cat"]')], 1)
     assert "unknown class 'cat'; the source has 'blue sky', 'green.leaf', 'rød'" in error
@@ -286,12 +338,12 @@ def test_a_second_inversion_inverts_nothing(
 def test_only_what_is_missing_is_stored(job: Job, copy: Path) -> None:
     before = bank_files(copy)
     victim = sorted(before)[4]
-    content = (copy.parent / "bank" / victim).read_bytes()
+    latent = load_file(copy.parent / "bank" / victim)["latent"]
     (copy.parent / "bank" / victim).unlink()
     main(["invert", *job.args(copy)])
     after = bank_files(copy)
     assert {name for name in before if after[name] != before[name]} == {victim}
-    assert (copy.parent / "bank" / victim).read_bytes() == content
+    assert torch.equal(load_file(copy.parent / "bank" / victim)["latent"], latent)
 
 
 def test_another_prompt_is_another_latent(job: Job, copy: Path) -> None:
@@ -340,7 +392,6 @@ def test_useless_latents_in_the_bank_are_refused(
     job: Job, copy: Path, fails: Fails, value: float, expected: str
 ) -> None:
     from safetensors import safe_open
-    from safetensors.torch import save_file
 
     path = some_latent(copy)
     with safe_open(path, framework="pt") as file:
@@ -442,10 +493,6 @@ def test_output_that_cannot_be_written(job: Job, tmp_path: Path, fails: Fails) -
 # Other processes: the same bytes.
 
 
-def start(job: Job, output: Path, *more: str, **changes: int) -> Any:
-    return start_program("augment", ["synthesize", *job.args(output, *more, **changes)])
-
-
 def two_processes() -> list[str]:
     return ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
@@ -457,11 +504,10 @@ def test_two_processes_write_the_same_bytes_as_one(job: Job, dataset: Path, tmp_
     assert (run["processes"], run["threads_per_process"], run["images"]) == (2, 1, 12)
     manifests = [json.loads((f / "dataset.json").read_text(encoding="utf-8")) for f in (tmp_path / "two", dataset)]
     assert manifests[0] == manifests[1]
-    banks = [
-        {p.name: p.read_bytes() for p in (f.parent / "bank").rglob("*.safetensors")}
-        for f in (dataset, tmp_path / "two")
-    ]
-    assert banks[0].keys() == banks[1].keys()
+    places = (dataset.parent, tmp_path)
+    one, two = ({p.name: load_file(p)["latent"] for p in (folder / "bank").rglob("*.safetensors")} for folder in places)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_fewer_shards_than_processes(job: Job, tmp_path: Path) -> None:
@@ -470,39 +516,60 @@ def test_fewer_shards_than_processes(job: Job, tmp_path: Path) -> None:
     assert sha256s(tmp_path / "two") == sha256s(job.synthesize(tmp_path / "a" / "one", per_class=1))
 
 
-def killed_then_resumed(job: Job, expected: dict[str, str], output: Path, delay: float, **changes: int) -> None:
-    """Start, wait until shards appear and for `delay` seconds more, kill, resume, compare."""
-    process = start(job, output, **changes)
+LONG = {"steps": 20, "per_class": 40}
+"""A dataset of 30 shards that takes some seconds, so that there is a middle to be killed in."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    main(["synthesize", *job.args(output, **LONG)])
+    assert len(sha256s(output)) == 30
+    return sha256s(output)
+
+
+def shard_times(output: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in output.glob("train-*.tar")}
+
+
+def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], delay: float = 0) -> None:
     deadline = time.monotonic() + 120
-    while not (output / "dataset.json").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
+    while process.poll() is None and not ready() and time.monotonic() < deadline:
+        time.sleep(0.002)
     time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.communicate()
-    kept = mtimes(output)
-    job_args = job.args(output, **changes)
-    main(["synthesize", *job_args])
-    assert sha256s(output) == expected
+
+
+def test_a_killed_run_is_resumed(job: Job, undisturbed: dict[str, str], tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    process = start_program("augment", ["synthesize", *job.args(output, **LONG)])
+    kill_when(process, lambda: len(shard_times(output)) >= 3)
+    assert process.returncode == -signal.SIGKILL
+    kept = shard_times(output)
+    assert 3 <= len(kept) < 30
+    main(["synthesize", *job.args(output, **LONG)])
+    assert sha256s(output) == undisturbed
+    # Nothing that was finished is done twice, and nothing unfinished is left.
+    assert shard_times(output).items() >= kept.items()
     assert not list(output.glob(".*"))
-    # Nothing finished was done twice.
-    after = mtimes(output)
-    assert {n: t for n, t in kept.items() if n.endswith(".tar")} == {n: after[n] for n in kept if n.endswith(".tar")}
-
-
-KILL = {"steps": 20, "per_class": 40}
-
-
-def test_a_killed_run_is_resumed(job: Job, tmp_path: Path) -> None:
-    main(["synthesize", *job.args(tmp_path / "calm" / "out", **KILL)])
-    expected = sha256s(tmp_path / "calm" / "out")
-    assert len(expected) == 30
-    killed_then_resumed(job, expected, tmp_path / "killed" / "out", delay=1.0, **KILL)
+    assert json.loads((output / "run.json").read_text())["images"] == 4 * (30 - len(kept))
 
 
 @pytest.mark.slow
-def test_a_run_killed_five_times_is_resumed(job: Job, tmp_path: Path) -> None:
-    main(["synthesize", *job.args(tmp_path / "calm" / "out", **KILL)])
-    expected = sha256s(tmp_path / "calm" / "out")
-    moments = random.Random(0)
-    for n in range(5):
-        killed_then_resumed(job, expected, tmp_path / f"killed{n}" / "out", delay=moments.uniform(0, 4), **KILL)
+def test_a_run_killed_five_times_is_resumed(job: Job, undisturbed: dict[str, str], tmp_path: Path) -> None:
+    """The first time while it inverts, then at moments that no one chose."""
+    output, bank, moments = tmp_path / "out", tmp_path / "bank", random.Random(0)
+    for attempt in range(5):
+        kept, latents = shard_times(output), len(list(bank.rglob("*.safetensors")))
+
+        def moved(kept: dict[str, int] = kept, latents: int = latents) -> bool:
+            return len(shard_times(output)) > len(kept) or len(list(bank.rglob("*.safetensors"))) > latents
+
+        process = start_program("augment", ["synthesize", *job.args(output, **LONG)])
+        kill_when(process, moved, delay=moments.uniform(0, 0.7) if attempt else 0)
+        assert shard_times(output).items() >= kept.items()
+    main(["synthesize", *job.args(output, **LONG)])
+    assert sha256s(output) == undisturbed
+    assert shard_times(output).items() >= kept.items()
+    assert not list(output.glob(".*"))
