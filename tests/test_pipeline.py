@@ -138,7 +138,7 @@ def test_an_image_is_what_its_record_says(dataset: Path, model_folder: Path, tra
     for _, image, record in list(read_shard(dataset / "train-000001.tar"))[:2]:
         prompt = f"a photo of a {record['class']}"
         images = torch.stack([to_tensor(source.image(items[name]), SIDE) for name in record["sources"]])
-        latents = backbone.invert(backbone.encode(images), [prompt] * 3, 2, 1.0)
+        latents = backbone.invert(backbone.encode(images), [prompt] * 3, 2, 1.0).latent
         mixed = interpolate(latents, torch.tensor(record["weights"]), "nin", "chm")
         decoded = backbone.decode(backbone.denoise(Start(mixed[None], (prompt,)), 2, 1.0))
         expected = ((decoded[0] / 2 + 0.5) * 255).permute(1, 2, 0)

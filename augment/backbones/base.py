@@ -195,7 +195,9 @@ class Backbone(nn.Module, ABC):
                 f"choose from {', '.join(self.samplers)}"
             )
         if sampler.eta > 0 and (sampler.kind != "first-order" or "dpm++" not in self.samplers):
-            raise UserError(f"sampler.eta: {sampler.eta} needs DDIM (a model that predicts eps or v, and `first-order`)")
+            raise UserError(
+                f"sampler.eta: {sampler.eta} needs DDIM (a model that predicts eps or v, and `first-order`)"
+            )
 
     def _guided(
         self, z: Tensor, time: float, condition: Condition, unconditional: Condition | None, guidance: float

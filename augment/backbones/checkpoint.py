@@ -32,7 +32,7 @@ FAMILIES = {
 def locate(model: str, variant: str | None, revision: str | None) -> tuple[Path, str]:
     """Find a checkpoint's folder, downloading it from the Hub if need be, and the identity of its weights."""
     embedded = EMBEDDED / model
-    if embedded.is_dir():
+    if embedded.parent == EMBEDDED and embedded.is_dir():  # a path is never a name
         return embedded, f"{model}@{hash_folder(embedded)}"
     if Path(model).is_dir():
         return Path(model), f"{Path(model).name}@{hash_folder(Path(model))}"
@@ -96,7 +96,9 @@ def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, *
     try:
         return pipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True, **components)
     except ImportError as error:
-        raise UserError(f"backbone.model: '{model}' needs a package ({shorten(str(error), 160)}); install it") from error
+        raise UserError(
+            f"backbone.model: '{model}' needs a package ({shorten(str(error), 160)}); install it"
+        ) from error
     except Exception as error:  # what a broken folder raises depends on the file and on three libraries
         raise UserError(
             f"backbone.model: '{model}' cannot be loaded as a {pipeline.__name__} with safetensors weights "

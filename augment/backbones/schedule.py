@@ -7,6 +7,7 @@ denoising, up while inverting. Levels are plain numbers, so that a step never wa
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
@@ -176,7 +177,7 @@ def flow_schedule(config: Mapping[str, Any], steps: int, shift: float | None = N
     levels = [
         Level(time, 1 - sigma, sigma) for time, sigma in zip(times, scheduler.sigmas.double().tolist(), strict=True)
     ]
-    return Schedule(tuple(Step(*pair) for pair in zip(levels, levels[1:], strict=False)), "flow")
+    return Schedule(tuple(Step(*pair) for pair in pairwise(levels)), "flow")
 
 
 def halfway(step: Step) -> Level:

@@ -41,9 +41,7 @@ class StableDiffusion(LatentBackbone):
         embeddings: Sequence[str] = (),
     ) -> None:
         without = {"safety_checker": None, "requires_safety_checker": False}
-        super().__init__(
-            StableDiffusionPipeline, model, variant, revision, resolution, loras, embeddings, without
-        )
+        super().__init__(StableDiffusionPipeline, model, variant, revision, resolution, loras, embeddings, without)
 
     @property
     def unet(self) -> Any:
