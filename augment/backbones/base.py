@@ -70,7 +70,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def condition(self, prompts: Sequence[str]) -> Condition:
-        """What the prompts tell the network, one row each; the empty prompt is the unconditional one."""
+        """What the prompts tell the network, one row each."""
+
+    def unconditional(self, count: int) -> Condition:
+        """What tells the network nothing, for guidance to lead away from: the empty prompt, unless a family differs."""
+        return self.condition([""] * count)
 
     @abstractmethod
     def schedule(self, steps: int) -> Schedule:
@@ -121,7 +125,7 @@ class Backbone(nn.Module, ABC):
         condition = self.condition(prompts)
         solved = torch.zeros(len(z), device=z.device)
         guided_kind = kind not in ("null-text", "negative-prompt")
-        negative = self.condition([""] * len(prompts)) if guided_kind and guidance != 1 else None
+        negative = self.unconditional(len(prompts)) if guided_kind and guidance != 1 else None
 
         def network(z: Tensor, time: float) -> Tensor:
             return self._guided(z, time, condition, negative, guidance)
@@ -152,7 +156,9 @@ class Backbone(nn.Module, ABC):
         left = max(1, round(steps * start.strength))
         z = start.latent.to(self.device, torch.float32)
         condition = self.condition(start.prompts)
-        negative = self.condition(start.negative or [""] * len(start.prompts)) if guidance != 1 else None
+        negative = None
+        if guidance != 1:
+            negative = self.condition(start.negative) if start.negative else self.unconditional(len(z))
         low, high = (bound * self.train_steps for bound in sampler.guidance_interval)
 
         def network(z: Tensor, time: float, number: int) -> Tensor:
@@ -239,7 +245,7 @@ class Backbone(nn.Module, ABC):
         with torch.inference_mode(False), torch.no_grad():
             condition, empty = (
                 Condition(c.embeddings.clone(), None if c.pooled is None else c.pooled.clone())
-                for c in (self.condition(prompts), self.condition([""] * len(prompts)))
+                for c in (self.condition(prompts), self.unconditional(len(prompts)))
             )
 
             def plain(z: Tensor, time: float) -> Tensor:

@@ -93,8 +93,10 @@ def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, *
     Raises:
         UserError: If a file is missing or broken, or a package is not installed.
     """
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    absent = {part: None for part, source in index.items() if source == [None, None]}  # optional for the checkpoint
     try:
-        return pipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True, **components)
+        return pipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True, **(absent | components))
     except ImportError as error:
         raise UserError(
             f"backbone.model: '{model}' needs a package ({shorten(str(error), 160)}); install it"

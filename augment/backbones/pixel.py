@@ -71,18 +71,22 @@ class PixelDiffusion(Backbone):
         """Class indices [B]; zeros, which nobody reads, for an unconditional model.
 
         Raises:
-            UserError: If a prompt is no class, or is empty (guidance) where the model knows no such class.
+            UserError: If a prompt is no class.
         """
         return Condition(torch.tensor([self._class(prompt) for prompt in prompts], device=self.device))
 
+    def unconditional(self, count: int) -> Condition:
+        """The index of "no class" [B].
+
+        Raises:
+            UserError: If the model knows no such class.
+        """
+        if self.null_class is None:
+            remedy = ", or give --model.backbone.null_class" if self.classes else ""
+            raise UserError(f"guidance: this pixel model has no unconditional branch; use guidance 1{remedy}")
+        return Condition(torch.full((count,), self.null_class, device=self.device))
+
     def _class(self, prompt: str) -> int:
-        if not prompt:
-            if self.null_class is None:
-                raise UserError(
-                    "guidance: this pixel model has no unconditional branch; use guidance 1"
-                    + (", or give --model.backbone.null_class" if self.classes else "")
-                )
-            return self.null_class
         if not self.classes:
             return 0
         if prompt in self.class_names:
