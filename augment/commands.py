@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 from rich.table import Table
 
+from augment.check import check, print_trials, write_trials
 from augment.methods import MethodName
 from augment.model_card import write_model_card
 from augment.parsing import CommandParser, OutputCLI
@@ -77,10 +78,34 @@ class SynthesisCLI(OutputCLI):
         )
 
 
-def parse_synthesis(name: str, args: list[str]) -> SynthesisCLI:
+class InversionCLI(SynthesisCLI):
+    """The options of `invert`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Whether to compare inversions."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--check",
+            type=bool,
+            nargs="?",
+            const=True,
+            default=False,
+            help="Compare all inversions that the backbone can do, instead of filling the bank: a table, "
+            "inversions.csv and inversions.png in the output folder.",
+        )
+        parser.add_argument(
+            "--check_steps",
+            "--check-steps",
+            type=list[PositiveInt] | None,
+            default=None,
+            help="Numbers of steps that --check tries; by default that of the inversion.",
+        )
+
+
+def parse_synthesis(name: str, args: list[str], cli: type[SynthesisCLI] = SynthesisCLI) -> SynthesisCLI:
     """Parse the options that `synthesize` and `invert` share."""
     quiet()
-    return SynthesisCLI(
+    return cli(
         Synthesizer,
         SynthesisData,
         args=args,
@@ -118,8 +143,18 @@ def synthesize_command(args: list[str]) -> None:
 
 
 def invert_command(args: list[str]) -> None:
-    """Fill the latent bank and report the round trip."""
-    cli = parse_synthesis("invert", args)
+    """Fill the latent bank and report the round trip, or compare inversions."""
+    cli = parse_synthesis("invert", args, InversionCLI)
+    if cli.config.check:
+        trials, rows = check(
+            cli.model,
+            cli.datamodule,
+            cli.trainer.strategy.root_device,
+            cli.config.check_steps or [cli.model.inversion.steps],
+        )
+        write_trials(Path(cli.config.output), trials, rows)
+        print_trials(trials)
+        return
     inverted = invert(cli.model, cli.datamodule, trainer_factory(cli))
     if cli.trainer.is_global_zero:
         report_inversion(inverted)
