@@ -104,8 +104,8 @@ def check(
     distance = load_lpips(device)
     with torch.inference_mode():
         size = model.inversion.batch_size
-        clean = torch.cat([backbone.encode(part) for part in images.split(size)])
-        floor = torch.cat([backbone.decode(part) for part in clean.split(size)])
+        clean = torch.cat([backbone.encode(part) for part in torch.split(images, size)])
+        floor = torch.cat([backbone.decode(part) for part in torch.split(clean, size)])
         backbone.invert(clean[:size], prompts[:size], 1, 1.0, backbone.inversions[0])  # the first call is slow
         rows = {"original": images[shown].cpu(), "autoencoder": floor[shown].cpu()}
         trials = []
@@ -140,7 +140,7 @@ def measure(
     tests = [kstest(latent.flatten().numpy(), "norm") for latent in noise if bool(latent.isfinite().all())]
     lpips = None
     if distance is not None:
-        batches = zip(reconstructed.split(how.batch_size), images.split(how.batch_size), strict=True)
+        batches = zip(*(torch.split(x, how.batch_size) for x in (reconstructed, images)), strict=True)
         lpips = sum(distance(a, b) for a, b in batches) / len(images)
     trial = Trial(
         inversion=how.kind,
