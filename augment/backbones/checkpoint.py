@@ -123,7 +123,7 @@ def adapt(pipeline: Any, loras: Sequence[str], embeddings: Sequence[str]) -> str
         UserError: If one cannot be had or does not fit the model.
     """
     if loras and find_spec("peft") is None:
-        raise UserError("backbone.loras: LoRA weights need the package 'peft'; install it (pip install peft)")
+        raise UserError("backbone.loras: LoRA weights need the package 'peft'; install chm-augment[lora]")
     identity = ""
     for argument, names in (("loras", loras), ("embeddings", embeddings)):
         for name in names:
