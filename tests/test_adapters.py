@@ -96,5 +96,5 @@ def test_an_embedding_that_is_nowhere(model_folder: Path) -> None:
 
 def test_loras_without_peft_name_the_package(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augment.backbones.checkpoint, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"backbone\.loras: LoRA weights need the package 'peft'; install it"):
+    with pytest.raises(UserError, match=r"backbone\.loras: LoRA weights need the package 'peft'; install chm"):
         StableDiffusion(str(model_folder), loras=["anything"])
