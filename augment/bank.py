@@ -69,7 +69,10 @@ class LatentBank:
         self.backbone = backbone
         marker = folder / "bank.json"
         if marker.is_file():
-            owner = json.loads(marker.read_text(encoding="utf-8"))["backbone"]
+            try:
+                owner = json.loads(marker.read_text(encoding="utf-8"))["backbone"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(f"bank: '{marker}' names no backbone; give another folder with --data.bank") from error
             if owner != backbone:
                 raise UserError(
                     f"bank: '{folder}' holds latents of backbone '{owner}', this run uses '{backbone}'; "
@@ -136,8 +139,12 @@ class LatentBank:
 
     def quality(self, key: LatentKey) -> Quality:
         """The recorded round trip of one latent."""
-        with safe_open(self._path(key), framework="pt") as file:
-            return Quality(**json.loads(file.metadata()["quality"]))
+        path = self._path(key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                return Quality(**json.loads((file.metadata() or {})["quality"]))
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise UserError(f"bank: latent '{path}' cannot be read ({error}); delete it") from error
 
 
 def check_latent(latent: Tensor, what: str, remedy: str) -> None:

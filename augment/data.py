@@ -204,7 +204,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any Pillow mode to RGB: 16-bit grey is scaled to 8 bit, transparency is laid on white."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float64)
-        if values.max(initial=0) > 255:
+        if image.mode.startswith("I;16") or values.max(initial=0) > 255:
             values = values / 257  # 65535 / 255: the whole 16-bit range onto the 8-bit one
         image = Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
     if image.mode in {"LA", "PA", "RGBA", "La", "RGBa"} or "transparency" in image.info:

@@ -38,7 +38,7 @@ def interpolate(z: Tensor, w: Tensor, norm: Norm, mean: Mean) -> Tensor:
     if z.ndim != 4 or w.shape != (len(z),):
         raise ValueError(f"expected latents [N, C, H, W] and weights [N], got {tuple(z.shape)} and {tuple(w.shape)}")
     z, w = z.float(), w.to(z.device, torch.float32)
-    if bool((w < 0).any()) or abs(float(w.sum()) - 1) > 1e-4:
+    if bool((w < 0).any()) or not abs(float(w.sum()) - 1) <= 1e-4:  # also refuses NaN
         raise ValueError(f"weights must be non-negative with sum 1, got {w.tolist()}")
     d = deterministic_part(z, mean)
     return _mix(d, w) + adjust_norm(z - d, w, norm)
@@ -105,7 +105,7 @@ def adjust_norm(e: Tensor, w: Tensor, norm: Norm) -> Tensor:
             n = len(w)
             s = (n * squares - 1) / (n - 1) if n > 1 else torch.ones_like(squares)
             target = s * sources + (1 - s) * nominal
-    return mixed * (target / mixed.norm().clamp_min(torch.finfo(torch.float32).tiny))
+    return mixed / mixed.norm().clamp_min(torch.finfo(torch.float32).tiny) * target
 
 
 def _mix(parts: Tensor, w: Tensor) -> Tensor:

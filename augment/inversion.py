@@ -188,6 +188,7 @@ class InversionData(L.LightningDataModule):
         image_size: int,
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer units than processes
         self.source = source
         self.wanted: Rows = list(zip(few_shot.all, keys, strict=True))
         self.bank = bank

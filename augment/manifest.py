@@ -56,6 +56,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(f"dataset: '{path}' is not JSON ({error}); restore it or start in a new folder") from error
+    if not isinstance(manifest, dict) or not manifest.keys() >= {"fingerprint", "config", "shards"}:
+        raise UserError(f"dataset: '{path}' was not written by `augment synthesize`; choose another folder")
     return manifest
 
 

@@ -158,7 +158,7 @@ def synthesize(
         if missing:
             raise UserError(f"output: {', '.join(missing)} in '{data.output}' not written; run the same command again")
         seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
-        if images:
+        if images or not (data.output / "run.json").is_file():
             write_run(data.output, str(model.device), trainer.world_size, images, seconds)
         close_folder(data.output, manifest, shards)
     return data.output

@@ -15,6 +15,7 @@ import io
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +155,11 @@ def shard_keys(path: Path) -> list[str]:
         with tarfile.open(path) as tar:
             names = [member.name for member in tar.getmembers()]
     except (tarfile.TarError, OSError) as error:
-        raise UserError(f"shard '{path}' is broken ({error}); run the same command again to make it anew") from error
-    return sorted({name.split(".")[0] for name in names if name.endswith(".cls")})
+        raise UserError(
+            f"shard '{path}' is broken ({' '.join(str(error).split())}); run the same command again to make it anew"
+        ) from error
+    members = Counter(name.split(".")[0] for name in names)
+    return sorted(key for key, count in members.items() if count == 3)  # cls, json and the image
 
 
 def is_complete(path: Path, samples: Sequence[Sample], sha256: str | None = None) -> bool:

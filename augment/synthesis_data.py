@@ -113,6 +113,7 @@ class SynthesisLoader(L.LightningDataModule):
         manifest: dict[str, Any],
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer units than processes
         self.model = model
         self.data = data
         self.bank = bank

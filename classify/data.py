@@ -1,5 +1,7 @@
 """What does the classifier see? Batches of real few-shot images and synthetic shards in a fixed proportion."""
 
+import random
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from webdataset.autodecode import DecodingError
 
 from augment.data import FewShotSet, ImageSource, Item, choose_few_shot_set
 from augment.errors import UserError
@@ -200,8 +203,10 @@ def synthetic_stream(folder: Path, batches: Batches, seed: int, lane: int, lanes
     if count * side * side * 3 < batches.cache_gib * 2**30:
         yield from shuffled(list(read_synthetic(folder)), seed + 1, lane, lanes)
     # Whole shards are drawn at random, differently in each lane; the buffer mixes the samples of several.
-    stream = wds.WebDataset(shards, resampled=True, seed=seed * lanes + lane, shardshuffle=False)
-    yield from as_labelled(stream.shuffle(2000, seed=seed * lanes + lane))
+    draw = seed * lanes + lane
+    urls = wds.ResampledShards(shards, seed=draw, deterministic=True, worker_seed=lambda: 0)
+    buffer = wds.shuffle(2000, rng=random.Random(draw))
+    yield from as_labelled(wds.DataPipeline(urls, wds.tarfile_to_samples(), buffer))
 
 
 def read_synthetic(folder: Path) -> Iterator[Labelled]:
@@ -212,8 +217,11 @@ def read_synthetic(folder: Path) -> Iterator[Labelled]:
 
 def as_labelled(stream: Any) -> Iterator[Labelled]:
     """Decode a stream of samples; a broken one is an error, not a smaller dataset."""
-    for image, label in stream.decode("pilrgb", handler=wds.reraise_exception).to_tuple("png;jpg;webp", "cls"):
-        yield image, int(label)
+    try:
+        for image, label in stream.compose(wds.decode("pilrgb"), wds.to_tuple("png;jpg;webp", "cls")):
+            yield image, int(label)
+    except (DecodingError, OSError, ValueError, tarfile.TarError) as error:
+        raise UserError(f"synthetic: a shard cannot be read ({error!r}); `augment verify` names it") from error
 
 
 def check_same_few_shot_set(folder: Path, few_shot: FewShotSet) -> None:
@@ -230,10 +238,12 @@ def check_same_few_shot_set(folder: Path, few_shot: FewShotSet) -> None:
             f"synthetic: '{folder}' has classes {manifest['classes'][:5]}, the source has "
             f"{list(few_shot.classes)[:5]}; use the source it was made from"
         )
-    ours = {shot.sha256 for shot in few_shot.all}
-    foreign = [shot["name"] for shot in manifest["few_shot"] if shot["sha256"] not in ours]
+    theirs = {shot["sha256"]: shot["name"] for shot in manifest["few_shot"]}
+    labels = {shot["label"] for shot in manifest["few_shot"]}  # `--classes` may have left some out
+    ours = {shot.sha256: shot.name for shot in few_shot.all if shot.label in labels}
+    foreign = [(theirs | ours)[sha256] for sha256 in theirs.keys() ^ ours.keys()]
     if foreign:
         raise UserError(
-            f"synthetic: '{folder}' was made from another few-shot set ('{foreign[0]}' is not in this one); "
+            f"synthetic: '{folder}' was made from another few-shot set ('{min(foreign)}' is not in both); "
             f"use the same source, --data.shots and --data.seed"
         )

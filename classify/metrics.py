@@ -4,6 +4,7 @@ Only the distance in Inception-v3's pool3 features (2048) is called `fid`; with 
 `fd_<extractor>`.
 """
 
+import pickle
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -71,6 +72,8 @@ class FrechetDistance:
         self.image_size = image_size
         try:
             if extractor == "inception":
+                if weights is not None:
+                    torch.load(weights, weights_only=True)  # torch-fidelity would run a pickle's code
                 self.metric = FrechetInceptionDistance(
                     2048, reset_real_features=False, feature_extractor_weights_path=weights
                 )
@@ -78,7 +81,7 @@ class FrechetDistance:
                 embedded = EMBEDDED / extractor
                 name = f"local-dir:{embedded}" if embedded.is_dir() else extractor
                 self.metric = FrechetInceptionDistance(TimmFeatures(name), reset_real_features=False)
-        except (ModuleNotFoundError, RuntimeError, OSError, ValueError) as error:
+        except (ModuleNotFoundError, RuntimeError, OSError, ValueError, pickle.UnpicklingError) as error:
             raise UserError(
                 f"extractor: '{extractor}' cannot be loaded ({str(error).strip().splitlines()[0]}); for FID install "
                 f"chm-augment[fid] and be online once or give --extractor_weights, offline use --extractor digits "

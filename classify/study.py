@@ -218,7 +218,8 @@ class _Runner:
         dataset = synthesize(self.synthesizer, data, show_progress=False)
         run = json.loads((dataset / "run.json").read_text(encoding="utf-8"))
         # A resumed run made only some of the images; the cost of all of them is what methods are compared by.
-        share = self.plan.per_class * len(self.source.classes) / run["images"]
+        total = self.plan.per_class * len(self.source.classes)
+        share = total / run["images"] if run["images"] else 1.0
         return dataset, {
             "invert": run["seconds"]["invert"],
             "synthesize": run["seconds"]["synthesize"] * share,

@@ -32,10 +32,10 @@ FAMILIES = {
 def locate(model: str, variant: str | None, revision: str | None) -> tuple[Path, str]:
     """Find a checkpoint's folder, downloading it from the Hub if need be, and the identity of its weights."""
     embedded = EMBEDDED / model
-    if embedded.parent == EMBEDDED and embedded.is_dir():  # a path is never a name
+    if Path(model).name == model and embedded.is_dir():
         return embedded, f"{model}@{hash_folder(embedded)}"
     if Path(model).is_dir():
-        return Path(model), f"{Path(model).name}@{hash_folder(Path(model))}"
+        return Path(model), f"{Path(model).resolve().name}@{hash_folder(Path(model))}"
     try:
         folder = Path(DiffusionPipeline.download(model, variant=variant, revision=revision, use_safetensors=True))
     except (OSError, ValueError) as error:
