@@ -182,6 +182,7 @@ def test_latents_stay_float32_when_the_networks_do_not(model_folder: Path) -> No
     assert 0 < (half - full).abs().mean() < 0.1 * full.abs().mean()
     backbone.cast("fp32")
     assert {p.dtype for p in backbone.unet.parameters()} == {torch.float32}
+    assert torch.equal(backbone.denoise(Start(latents, PROMPTS), 3, 2.0), full)  # nothing stays rounded
 
 
 @torch.no_grad()

@@ -56,9 +56,18 @@ class Backbone(nn.Module, ABC):
     """Images that the denoiser has seen so far, each guidance branch counted: what costs time."""
 
     def cast(self, precision: Precision) -> None:
-        """Run the networks in this precision from now on."""
-        self.dtype = DTYPES[precision]
-        self.to(self.dtype)
+        """Run the networks in this precision from now on; rounded weights are loaded anew before they are widened."""
+        dtype = DTYPES[precision]
+        if self.dtype not in (torch.float32, dtype):
+            device = self.device
+            self.load()
+            self.to(device)
+        self.dtype = dtype
+        self.to(dtype)
+
+    @abstractmethod
+    def load(self) -> None:
+        """Read the weights from disk, in place of those that the networks have."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:

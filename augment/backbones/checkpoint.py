@@ -6,10 +6,11 @@ Weights are read from safetensors only, by diffusers' own classes; every mistake
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, Literal
 
 from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
@@ -108,39 +109,56 @@ def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, *
         ) from error
 
 
-def adapt(pipeline: Any, loras: Sequence[str], embeddings: Sequence[str]) -> str:
-    """Load LoRA weights and textual-inversion embeddings into a pipeline, by diffusers' own loaders.
+@dataclass(frozen=True)
+class Adapter:
+    """A file that changes a checkpoint: LoRA weights, or a textual-inversion embedding."""
+
+    argument: Literal["loras", "embeddings"]
+    name: str
+    file: Path
+
+    @property
+    def identity(self) -> str:
+        """What it adds to the identity of the weights."""
+        with self.file.open("rb") as stream:
+            return f"{self.file.stem}@{hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
+
+
+def find_adapters(loras: Sequence[str], embeddings: Sequence[str]) -> list[Adapter]:
+    """Where LoRA weights and embeddings lie, downloading them from the Hub if need be.
 
     Args:
-        pipeline: Changed in place; LoRA weights are fused into its networks.
         loras: Files, folders or Hub names.
         embeddings: Files, folders or Hub names; each brings its own token.
 
-    Returns:
-        What they add to the identity of the weights; empty if there are none.
-
     Raises:
-        UserError: If one cannot be had or does not fit the model.
+        UserError: If one cannot be had, or a package for it is not installed.
     """
     if loras and find_spec("peft") is None:
         raise UserError("backbone.loras: LoRA weights need the package 'peft'; install chm-augment[lora]")
-    identity = ""
-    for argument, names in (("loras", loras), ("embeddings", embeddings)):
-        for name in names:
-            file = _adapter_file(argument, name)
-            identity += f"+{file.stem}@{_hash_file(file)}"
-            try:
-                if argument == "loras":
-                    pipeline.load_lora_weights(file.parent, weight_name=file.name, use_safetensors=True)
-                    pipeline.fuse_lora()
-                    pipeline.unload_lora_weights()
-                else:
-                    pipeline.load_textual_inversion(file.parent, weight_name=file.name, use_safetensors=True)
-            except Exception as error:  # ValueError, KeyError, RuntimeError …: by library, all say "it does not fit"
-                raise UserError(
-                    f"backbone.{argument}: '{name}' does not fit the model ({shorten(str(error), 160)})"
-                ) from error
-    return identity
+    found = [Adapter("loras", name, _adapter_file("loras", name)) for name in loras]
+    return found + [Adapter("embeddings", name, _adapter_file("embeddings", name)) for name in embeddings]
+
+
+def adapt(pipeline: Any, adapters: Sequence[Adapter]) -> None:
+    """Load adapters into a pipeline by diffusers' own loaders; LoRA weights are fused into its networks.
+
+    Raises:
+        UserError: If one does not fit the model.
+    """
+    for adapter in adapters:
+        folder, name = adapter.file.parent, adapter.file.name
+        try:
+            if adapter.argument == "loras":
+                pipeline.load_lora_weights(folder, weight_name=name, use_safetensors=True)
+                pipeline.fuse_lora()
+                pipeline.unload_lora_weights()
+            else:
+                pipeline.load_textual_inversion(folder, weight_name=name, use_safetensors=True)
+        except Exception as error:  # ValueError, KeyError, RuntimeError …: by library, all say "it does not fit"
+            raise UserError(
+                f"backbone.{adapter.argument}: '{adapter.name}' does not fit the model ({shorten(str(error), 160)})"
+            ) from error
 
 
 def _adapter_file(argument: str, name: str) -> Path:
@@ -160,8 +178,3 @@ def _adapter_file(argument: str, name: str) -> Path:
             f"read; name the file, or convert it"
         )
     return files[0]
-
-
-def _hash_file(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

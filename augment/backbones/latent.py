@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from augment.backbones.base import Backbone
-from augment.backbones.checkpoint import adapt, check_family, load_pipeline, locate
+from augment.backbones.checkpoint import adapt, check_family, find_adapters, load_pipeline, locate
 from augment.backbones.sampling import Condition, join
 from augment.errors import UserError
 
@@ -42,16 +41,20 @@ class LatentBackbone(Backbone):
     ) -> None:
         super().__init__()
         folder, identity = locate(model, variant, revision)
-        check_family(model, Path(folder), type(self).__name__)
-        self.pipeline: Any = load_pipeline(pipeline, model, folder, variant=variant, **without)
-        self.identity = identity + "".join(f"-{part}" for part in without if part.startswith("text_encoder"))
-        self.identity += adapt(self.pipeline, loras, embeddings)
-        self.networks = nn.ModuleList(
-            part.eval().requires_grad_(False)
-            for part in self.pipeline.components.values()
-            if isinstance(part, nn.Module)
-        )
-        self.vae = self.pipeline.vae
+        check_family(model, folder, type(self).__name__)
+        self._conditions: dict[tuple[str, torch.dtype], Condition] = {}
+
+        adapters = find_adapters(loras, embeddings)
+
+        def read() -> Any:
+            loaded = load_pipeline(pipeline, model, folder, variant=variant, **without)
+            adapt(loaded, adapters)
+            return loaded
+
+        self._read = read
+        left_out = "".join(f"-{part}" for part in without if part.startswith("text_encoder"))
+        self.identity = identity + left_out + "".join(f"+{adapter.identity}" for adapter in adapters)
+        self.load()
         scale = int(self.pipeline.vae_scale_factor)
         self.image_size = resolution or int(self.denoiser.config.sample_size) * scale
         grid = scale * self.grid
@@ -60,8 +63,16 @@ class LatentBackbone(Backbone):
         side = self.image_size // scale
         self.latent_shape = (int(self.denoiser.config.in_channels), side, side)
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])
-        self._conditions: dict[tuple[str, torch.dtype], Condition] = {}
-        self.cast("fp32")  # whatever precision the files are in
+
+    def load(self) -> None:
+        """Read all networks from disk."""
+        self.pipeline = self._read()
+        self.networks = nn.ModuleList(
+            part.float().eval().requires_grad_(False)  # whatever precision the files are in
+            for part in self.pipeline.components.values()
+            if isinstance(part, nn.Module)
+        )
+        self.vae = self.pipeline.vae
 
     @property
     @abstractmethod

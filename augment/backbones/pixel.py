@@ -40,8 +40,8 @@ class PixelDiffusion(Backbone):
         super().__init__()
         folder, self.identity = locate(model, variant, revision)
         check_family(model, folder, "PixelDiffusion")
-        self.pipeline: Any = load_pipeline(DDPMPipeline, model, folder, variant=variant)
-        self.unet: nn.Module = self.pipeline.unet.eval().requires_grad_(False)
+        self.checkpoint = (model, folder, variant)
+        self.load()
         config: Any = self.unet.config
         self.class_names = tuple(class_names)
         self.null_class = null_class
@@ -51,7 +51,12 @@ class PixelDiffusion(Backbone):
         if config.in_channels != 3:
             raise UserError(f"backbone.model: '{model}' makes images of {config.in_channels} channels; RGB is needed")
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])
-        self.cast("fp32")  # whatever precision the files are in
+
+    def load(self) -> None:
+        """Read the network from disk."""
+        model, folder, variant = self.checkpoint
+        self.pipeline: Any = load_pipeline(DDPMPipeline, model, folder, variant=variant)
+        self.unet: nn.Module = self.pipeline.unet.float().eval().requires_grad_(False)  # whatever the files are in
 
     @property
     def scheduler_config(self) -> Mapping[str, Any]:
