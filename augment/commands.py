@@ -14,6 +14,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 from rich.table import Table
 
+# Imported so that --model.backbone knows the families by their short names.
+from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.check import check, print_trials, write_trials
 from augment.methods import MethodName
 from augment.model_card import write_model_card
@@ -161,12 +163,17 @@ def invert_command(args: list[str]) -> None:
 
 
 def report_inversion(inverted: Inverted) -> None:
-    """Print the round trip of every image, worst first."""
+    """Print the round trip of every image, worst first; the residual where the inversion measures it."""
     table = Table(title=f"{inverted.new} of {len(inverted.quality)} images inverted anew, bank {inverted.bank.folder}")
-    for column in ("image", "round trip, dB", "autoencoder alone, dB"):
+    for column in ("image", "round trip, dB", "autoencoder alone, dB", "residual"):
         table.add_column(column, justify="left" if column == "image" else "right")
     for name, quality in sorted(inverted.quality.items(), key=lambda row: row[1].round_trip):
-        table.add_row(name, f"{quality.round_trip:.1f}", f"{quality.autoencoder:.1f}")
+        table.add_row(
+            name,
+            f"{quality.round_trip:.1f}",
+            f"{quality.autoencoder:.1f}",
+            f"{quality.residual:.1e}" if quality.residual else "–",
+        )
     Console().print(table)
 
 

@@ -26,6 +26,7 @@ from augment.backbones.sampling import Sampler, Start, stack
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.stable_diffusion_3 import StableDiffusion3
 from augment.backbones.stable_diffusion_xl import StableDiffusionXL
+from augment.cli import main
 from augment.errors import UserError
 
 PROMPTS = ("a photo of a cat", "a dog")
@@ -308,6 +309,21 @@ def test_leaving_t5_out_is_part_of_the_identity(tmp_path: Path) -> None:
     folder = save_sd3(tmp_path / "sd3", t5=True)
     names = {StableDiffusion3(str(folder), t5=t5, prompt_tokens=n).identity for t5, n in ((1, 256), (0, 256), (1, 77))}
     assert len(names) == 3
+
+
+@pytest.mark.parametrize("family", ["StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "PixelDiffusion"])
+def test_families_are_known_by_their_short_names(family: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["synthesize", "--output", "x", "--model.backbone", family, "--print_config"])
+    assert f".{family}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("option", "value"), [("eta", "1.5"), ("guidance_interval", "[0.2, 3]"), ("kind", "ddpm")])
+def test_samplers_that_do_not_exist_fail_at_parse_time(
+    job: Any, tmp_path: Path, fails: Any, option: str, value: str
+) -> None:
+    error = fails(main, ["synthesize", *job.args(tmp_path / "out", f"--model.sampler.{option}", value)], 2)
+    assert option in error and "Traceback" not in error
 
 
 # Inversion against diffusers' inverse scheduler, family by family.

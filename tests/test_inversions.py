@@ -202,15 +202,15 @@ def test_null_text_leads_guidance_back(model_folder: Path, tmp_path: Path, famil
         backbone: Backbone = StableDiffusion(str(model_folder))
     else:
         backbone = StableDiffusionXL(str(save_sdxl(tmp_path / "sdxl")))
-    guided = Inversion("null-text", steps=5, guidance=3.0, iterations=60, tolerance=1e-7)
+    guided = Inversion("null-text", steps=4, guidance=3.0, iterations=40, tolerance=1e-7)
     clean = normal(1, *backbone.latent_shape, seed=5)
     inverted = invert_latents(backbone, clean, PROMPTS[:1], guided)
-    assert inverted.unconditional is not None and inverted.unconditional.shape[:2] == (1, 5)
-    assert torch.equal(inverted.latent, backbone.invert(clean, PROMPTS[:1], 5, 1.0).latent)
+    assert inverted.unconditional is not None and inverted.unconditional.shape[:2] == (1, 4)
+    assert torch.equal(inverted.latent, backbone.invert(clean, PROMPTS[:1], 4, 1.0).latent)
     with torch.no_grad():
         optimised = go_back(backbone, inverted, PROMPTS[:1], guided)
-        plain = backbone.denoise(Start(inverted.latent, PROMPTS[:1]), 5, 3.0)
-    assert (optimised - clean).norm() < 0.8 * (plain - clean).norm()
+        plain = backbone.denoise(Start(inverted.latent, PROMPTS[:1]), 4, 3.0)
+    assert (optimised - clean).norm() < 0.9 * (plain - clean).norm()
 
 
 def test_null_text_works_within_inference_mode(model_folder: Path) -> None:

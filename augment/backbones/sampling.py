@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Literal, Self
 
 import torch
+from jsonargparse.typing import ClosedUnitInterval
 from torch import Tensor
 
 SamplerKind = Literal["first-order", "midpoint", "dpm++"]
@@ -69,8 +70,8 @@ class Sampler:
     """
 
     kind: SamplerKind = "first-order"
-    eta: float = 0.0
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    eta: ClosedUnitInterval = 0.0
+    guidance_interval: tuple[ClosedUnitInterval, ClosedUnitInterval] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
