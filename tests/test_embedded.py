@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
 import timm
 import torch
 
@@ -14,15 +13,12 @@ from classify.metrics import TimmFeatures
 
 BACKBONE = Path(augment.__file__).parent / "assets" / "digits"
 EXTRACTOR = Path(classify.__file__).parent / "assets" / "digits"
-needs_backbone = pytest.mark.skipif(not BACKBONE.is_dir(), reason="the embedded backbone is not made yet")
-needs_extractor = pytest.mark.skipif(not EXTRACTOR.is_dir(), reason="the embedded extractor is not made yet")
 
 
 def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-@needs_backbone
 def test_the_backbone_is_a_small_stable_diffusion_folder() -> None:
     assert size(BACKBONE) <= 8_000_000
     assert not [path for path in BACKBONE.rglob("*") if path.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"}]
@@ -38,7 +34,6 @@ def test_the_backbone_is_a_small_stable_diffusion_folder() -> None:
     assert schedule.items() >= (expected | {"clip_sample": False, "set_alpha_to_one": False}).items()
 
 
-@needs_backbone
 def test_the_backbone_is_loaded_by_its_name() -> None:
     backbone = StableDiffusion()
     assert backbone.identity.startswith("digits@")
@@ -47,7 +42,6 @@ def test_the_backbone_is_loaded_by_its_name() -> None:
     assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32}
 
 
-@needs_backbone
 def test_the_model_card_has_its_errors() -> None:
     card = (BACKBONE / "README.md").read_text(encoding="utf-8")
     assert "| autoencoder alone |" in card
@@ -55,7 +49,6 @@ def test_the_model_card_has_its_errors() -> None:
     assert "500 test images" in card
 
 
-@needs_extractor
 def test_the_extractor_is_a_small_timm_folder() -> None:
     assert size(EXTRACTOR) <= 1_000_000
     network = timm.create_model(f"local-dir:{EXTRACTOR}", pretrained=True)
