@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Job
 from diffusers import (
     DDIMInverseScheduler,
     DDIMPipeline,
@@ -28,6 +29,7 @@ from augment.backbones.stable_diffusion_3 import StableDiffusion3
 from augment.backbones.stable_diffusion_xl import StableDiffusionXL
 from augment.cli import main
 from augment.errors import UserError
+from augment.shards import read_shard
 
 PROMPTS = ("a photo of a cat", "a dog")
 SETTINGS = {"height": SIDE, "width": SIDE, "output_type": "pt"}
@@ -238,6 +240,37 @@ def test_guidance_acts_within_its_interval_only(model_folder: Path) -> None:
     assert torch.equal(nowhere, plain)
     assert [few, none, some, all_] == [10, 10, 14, 20]
     assert (middle - plain).abs().max() > 1e-3 and (middle - everywhere).abs().max() > 1e-3
+
+
+# Through the command.
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("StableDiffusion3", ("--model.inversion.kind", "midpoint", "--model.sampler.kind", "midpoint")),
+        ("StableDiffusionXL", ("--model.inversion.kind", "negative-prompt", "--model.inversion.guidance", "5")),
+        ("PixelDiffusion", ("--model.inversion.kind", "ddim", "--model.sampler.kind", "dpm++")),
+    ],
+)
+def test_every_family_makes_a_dataset(
+    family: str,
+    options: tuple[str, ...],
+    sd3_folder: Path,
+    sdxl_folder: Path,
+    pixel_folder: Path,
+    train_folder: Path,
+    tmp_path: Path,
+) -> None:
+    folders = {"StableDiffusion3": sd3_folder, "StableDiffusionXL": sdxl_folder, "PixelDiffusion": pixel_folder}
+    job = Job(folders[family], train_folder)
+    done = job.synthesize(
+        tmp_path / "out", "--model.backbone", family, "--model.backbone.model", str(job.model), *options
+    )
+    samples = [sample for shard in sorted(done.glob("*.tar")) for sample in read_shard(shard)]
+    assert len(samples) == 12
+    assert {image.size for _, image, _ in samples} == {(SIDE, SIDE)}
+    assert len({image.tobytes() for _, image, _ in samples}) == 12
 
 
 # Mistakes.
