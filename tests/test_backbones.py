@@ -221,6 +221,8 @@ def test_fresh_noise_depends_on_the_seed_alone(model_folder: Path) -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
     other = backbone.denoise(Start(latents[:1], ("a cat",), seeds=(11,)), 4, 2.0, Sampler(eta=0.7))
     assert (other - alone[:1]).abs().max() > 0.1
+    with pytest.raises(ValueError, match=r"eta > 0 needs a seed per latent"):
+        backbone.denoise(Start(latents, ("a cat",) * 3), 4, 2.0, Sampler(eta=0.7))
 
 
 @torch.no_grad()

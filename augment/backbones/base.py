@@ -160,8 +160,11 @@ class Backbone(nn.Module, ABC):
 
         Raises:
             UserError: If the family does not support the sampler.
+            ValueError: If fresh noise is asked for (eta > 0) from a start without seeds.
         """
         self.check_sampler(sampler)
+        if sampler.eta > 0 and start.seeds is None:
+            raise ValueError("eta > 0 needs a seed per latent in the start")
         left = max(1, round(steps * start.strength))
         z = start.latent.to(self.device, torch.float32)
         condition = self.condition(start.prompts)
