@@ -32,6 +32,9 @@ class LatentKey:
     guidance: float
     resolution: int
     precision: str
+    preprocessing: int = 1  # to be raised when the way from a file to z_0, or the meaning of a step, changes
+    tolerance: float = 0.0
+    iterations: int = 0
 
     @property
     def digest(self) -> str:
@@ -41,10 +44,14 @@ class LatentKey:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well an image survives: PSNR in dB after inversion and denoising, and after the autoencoder alone."""
+    """How well an image survives: PSNR in dB after inversion and denoising, and after the autoencoder alone.
+
+    `residual` is how far the worst step of the inversion is from being solved, where that is measured, else 0.
+    """
 
     round_trip: float
     autoencoder: float
+    residual: float = 0.0
 
 
 class LatentBank:
@@ -79,8 +86,18 @@ class LatentBank:
     def __contains__(self, key: LatentKey) -> bool:
         return self._path(key).is_file()
 
-    def store(self, key: LatentKey, latent: Tensor, quality: Quality, name: str) -> None:
-        """Write one latent [C, h, w]; it appears under its name only when it is complete."""
+    def store(
+        self, key: LatentKey, latent: Tensor, quality: Quality, name: str, unconditional: Tensor | None = None
+    ) -> None:
+        """Write one latent [C, h, w]; it appears under its name only when it is complete.
+
+        Args:
+            key: What decided it.
+            latent: The latent.
+            quality: Its round trip.
+            name: Of the image, for people.
+            unconditional: Its optimised unconditional embeddings [steps, S, D], where the inversion has them.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         marker = self.folder / "bank.json"
         if not marker.exists():
@@ -88,7 +105,8 @@ class LatentBank:
         header = {"key": json.dumps(asdict(key)), "quality": json.dumps(asdict(quality)), "name": name}
         path = self._path(key)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        save_file({"latent": latent.float().cpu().contiguous()}, partial, metadata=header)
+        tensors = {"latent": latent} if unconditional is None else {"latent": latent, "unconditional": unconditional}
+        save_file({k: v.float().cpu().contiguous() for k, v in tensors.items()}, partial, metadata=header)
         partial.replace(path)
 
     def load(self, key: LatentKey, name: str) -> Tensor:
@@ -97,14 +115,28 @@ class LatentBank:
         Raises:
             UserError: If the file is broken, or the latent holds NaN or nothing but zeros.
         """
+        latent = self._tensor(key, "latent", name)
+        check_latent(
+            latent, f"bank: latent '{self._path(key)}' of image '{name}'", "delete it, so that it is inverted again"
+        )
+        return latent
+
+    def load_unconditional(self, key: LatentKey, name: str) -> Tensor:
+        """The unconditional embeddings that belong to one latent, float32 [steps, S, D].
+
+        Raises:
+            UserError: If the file is broken, or the latent's inversion made none.
+        """
+        return self._tensor(key, "unconditional", name)
+
+    def _tensor(self, key: LatentKey, part: str, name: str) -> Tensor:
         path = self._path(key)
         try:
             with safe_open(path, framework="pt") as file:
-                latent: Tensor = file.get_tensor("latent")
+                tensor: Tensor = file.get_tensor(part)
         except (OSError, SafetensorError) as error:
-            raise UserError(f"bank: latent '{path}' of image '{name}' cannot be read ({error}); delete it") from error
-        check_latent(latent, f"bank: latent '{path}' of image '{name}'", "delete it, so that it is inverted again")
-        return latent
+            raise UserError(f"bank: {part} '{path}' of image '{name}' cannot be read ({error}); delete it") from error
+        return tensor
 
     def quality(self, key: LatentKey) -> Quality:
         """The recorded round trip of one latent."""

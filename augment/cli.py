@@ -13,7 +13,7 @@ Turn a few images per class into a labelled synthetic dataset with a diffusion m
 
 commands:
   synthesize   write a synthetic dataset as WebDataset shards (inverts first what the latent bank lacks)
-  invert       fill the latent bank: images to noise by DDIM inversion
+  invert       fill the latent bank: images to noise; with --check, compare all inversions on them
   verify       check every shard of a dataset folder
   pretrain     train a small latent-diffusion backbone on an image folder
 

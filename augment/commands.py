@@ -14,6 +14,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 from rich.table import Table
 
+# Imported so that --model.backbone knows the families by their short names.
+from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
+from augment.check import check, print_trials, write_trials
 from augment.errors import UserError
 from augment.methods import MethodName
 from augment.model_card import write_model_card
@@ -80,10 +83,34 @@ class SynthesisCLI(OutputCLI):
         )
 
 
-def parse_synthesis(name: str, args: list[str]) -> SynthesisCLI:
+class InversionCLI(SynthesisCLI):
+    """The options of `invert`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Whether to compare inversions."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--check",
+            type=bool,
+            nargs="?",
+            const=True,
+            default=False,
+            help="Compare all inversions that the backbone can do, instead of filling the bank: a table, "
+            "inversions.csv and inversions.png in the output folder.",
+        )
+        parser.add_argument(
+            "--check_steps",
+            "--check-steps",
+            type=list[PositiveInt] | None,
+            default=None,
+            help="Numbers of steps that --check tries; by default that of the inversion.",
+        )
+
+
+def parse_synthesis(name: str, args: list[str], cli: type[SynthesisCLI] = SynthesisCLI) -> SynthesisCLI:
     """Parse the options that `synthesize` and `invert` share."""
     quiet()
-    return SynthesisCLI(
+    return cli(
         Synthesizer,
         SynthesisData,
         args=args,
@@ -127,20 +154,35 @@ def synthesize_command(args: list[str]) -> None:
 
 
 def invert_command(args: list[str]) -> None:
-    """Fill the latent bank and report the round trip."""
-    cli = parse_synthesis("invert", args)
+    """Fill the latent bank and report the round trip, or compare inversions."""
+    cli = parse_synthesis("invert", args, InversionCLI)
+    if cli.config.check:
+        trials, rows = check(
+            cli.model,
+            cli.datamodule,
+            cli.trainer.strategy.root_device,
+            cli.config.check_steps or [cli.model.inversion.steps],
+        )
+        write_trials(Path(cli.config.output), trials, rows)
+        print_trials(trials)
+        return
     inverted = invert(cli.model, cli.datamodule, trainer_factory(cli))
     if cli.trainer.is_global_zero:
         report_inversion(inverted)
 
 
 def report_inversion(inverted: Inverted) -> None:
-    """Print the round trip of every image, worst first."""
+    """Print the round trip of every image, worst first; the residual where the inversion measures it."""
     table = Table(title=f"{inverted.new} of {len(inverted.quality)} images inverted anew, bank {inverted.bank.folder}")
-    for column in ("image", "round trip, dB", "autoencoder alone, dB"):
+    for column in ("image", "round trip, dB", "autoencoder alone, dB", "residual"):
         table.add_column(column, justify="left" if column == "image" else "right")
     for name, quality in sorted(inverted.quality.items(), key=lambda row: row[1].round_trip):
-        table.add_row(name, f"{quality.round_trip:.1f}", f"{quality.autoencoder:.1f}")
+        table.add_row(
+            name,
+            f"{quality.round_trip:.1f}",
+            f"{quality.autoencoder:.1f}",
+            f"{quality.residual:.1e}" if quality.residual else "–",
+        )
     Console().print(table)
 
 

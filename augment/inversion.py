@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -11,9 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from augment.backbones.base import Backbone, Precision, Start
+from augment.backbones.base import Backbone, Precision
+from augment.backbones.inversions import InversionKind
+from augment.backbones.sampling import Inverted, Sampler, Start
 from augment.bank import LatentBank, LatentKey, Quality, check_latent
 from augment.data import FewShotSet, ImageSource, Shot, to_tensor
+from augment.errors import UserError
 from augment.loading import deal, dealt_loader
 
 Rows = list[tuple[Shot, LatentKey]]
@@ -24,17 +27,26 @@ class Inversion:
     """How images are inverted.
 
     Args:
-        kind: `ddim` runs the deterministic sampler backwards.
+        kind: `ddim` (`euler` for flow models) runs the deterministic sampler backwards, each step trusting the network
+            at its near end; `fixed-point` solves each step; `midpoint` (flow models) is of second order; `null-text`
+            optimises unconditional embeddings for each step so that guidance leads back to the image;
+            `negative-prompt` is its fast form, with the prompt itself for "no prompt".
         steps: Of the inversion; more steps follow the sampler's path more closely.
-        guidance: Classifier-free guidance; inversion works best without it (1).
+        guidance: Classifier-free guidance; inversion works best without it (1). `null-text` and `negative-prompt`
+            invert without it, and prepare for this much on the way back.
+        tolerance: `fixed-point`: relative change that ends a step's iteration; `null-text`: mean squared error of a
+            latent at which its embeddings are good enough.
+        iterations: Most iterations, or optimiser steps, per step.
         precision: Of the networks during the inversion.
         batch_size: Images per call of the networks; changes latents by rounding alone.
         warn_psnr: Images whose round trip stays below this many dB are named in a warning.
     """
 
-    kind: Literal["ddim"] = "ddim"
+    kind: InversionKind = "ddim"
     steps: PositiveInt = 50
     guidance: NonNegativeFloat = 1.0
+    tolerance: NonNegativeFloat = 1e-5
+    iterations: PositiveInt = 10
     precision: Precision = "fp32"
     batch_size: PositiveInt = 16
     warn_psnr: NonNegativeFloat = 15.0
@@ -69,25 +81,66 @@ class Inverter(L.LightningModule):
         self.backbone = backbone
         self.inversion = inversion
 
-    def predict_step(self, batch: InversionBatch, batch_idx: int) -> tuple[Tensor, list[Quality]]:
-        """Latents z_T [B, C, h, w] and the quality of each round trip."""
+    def predict_step(self, batch: InversionBatch, batch_idx: int) -> tuple[Inverted, list[Quality]]:
+        """Latents z_T [B, C, h, w] and the quality of each round trip.
+
+        Raises:
+            UserError: If an inversion diverges, naming the image.
+        """
         images = batch.images
         prompts = tuple(key.prompt for key in batch.keys)
         how = self.inversion
         clean = self.backbone.encode(images)  # z_0
-        noise = self.backbone.invert(clean, prompts, how.steps, how.guidance)  # z_T
-        for shot, latent in zip(batch.shots, noise, strict=True):
-            check_latent(latent, f"inversion of image '{shot.name}'", "try fewer steps, guidance 1 or precision fp32")
-        back = self.backbone.denoise(Start(noise, prompts), how.steps, how.guidance)
+        inverted = invert_latents(self.backbone, clean, prompts, how)
+        for shot, latent, residual in zip(batch.shots, inverted.latent, inverted.residual.tolist(), strict=True):
+            check_inverted(shot.name, latent, residual, how)
+        back = go_back(self.backbone, inverted, prompts, how)
         quality = [
-            Quality(round_trip, autoencoder)
-            for round_trip, autoencoder in zip(
+            Quality(round_trip, autoencoder, residual)
+            for round_trip, autoencoder, residual in zip(
                 psnr(self.backbone.decode(back), images),
                 psnr(self.backbone.decode(clean), images),
+                inverted.residual.tolist(),
                 strict=True,
             )
         ]
-        return noise, quality
+        return inverted, quality
+
+
+def invert_latents(backbone: Backbone, clean: Tensor, prompts: Sequence[str], how: Inversion) -> Inverted:
+    """Clean latents z_0 [B, C, h, w] to noise, as the settings say."""
+    return backbone.invert(clean, prompts, how.steps, how.guidance, how.kind, how.tolerance, how.iterations)
+
+
+def go_back(backbone: Backbone, inverted: Inverted, prompts: Sequence[str], how: Inversion) -> Tensor:
+    """Noise to clean latents z_0 [B, C, h, w], by the sampler that the inversion is the reverse of."""
+    negative = tuple(prompts) if how.kind == "negative-prompt" else None
+    start = Start(inverted.latent, tuple(prompts), unconditional=inverted.unconditional, negative=negative)
+    sampler = Sampler("midpoint" if how.kind == "midpoint" else "first-order")
+    return backbone.denoise(start, how.steps, how.guidance, sampler)
+
+
+DIVERGED = 0.5
+"""Residual of `fixed-point` above which its result means nothing."""
+
+
+def check_inverted(name: str, latent: Tensor, residual: float, how: Inversion) -> None:
+    """Refuse an inversion that diverged.
+
+    Raises:
+        UserError: Naming the image, its residual, and what helps.
+    """
+    remedy = "try guidance 1, more steps or precision fp32"
+    norm = float(latent.float().square().mean().sqrt())
+    measured = (
+        f"residual {residual:.2g}, norm/sqrt(L) {norm:.3g}" if how.kind == "fixed-point" else f"norm/sqrt(L) {norm:.3g}"
+    )
+    check_latent(latent, f"inversion of image '{name}' ({how.kind}, guidance {how.guidance:g}; {measured})", remedy)
+    if residual > DIVERGED:
+        raise UserError(
+            f"inversion of image '{name}' diverged: residual {residual:.2g} after {how.iterations} iterations at "
+            f"guidance {how.guidance:g}; {remedy}"
+        )
 
 
 def psnr(images: Tensor, targets: Tensor) -> list[float]:
@@ -98,6 +151,7 @@ def psnr(images: Tensor, targets: Tensor) -> list[float]:
 
 def latent_key(shot: Shot, backbone: Backbone, prompt: str, inversion: Inversion) -> LatentKey:
     """The bank's key of one image."""
+    iterative = inversion.kind in ("fixed-point", "null-text")
     return LatentKey(
         image=shot.sha256,
         backbone=backbone.identity,
@@ -107,6 +161,8 @@ def latent_key(shot: Shot, backbone: Backbone, prompt: str, inversion: Inversion
         guidance=float(inversion.guidance),
         resolution=backbone.image_size,
         precision=inversion.precision,
+        tolerance=float(inversion.tolerance) if iterative else 0.0,
+        iterations=inversion.iterations if iterative else 0,
     )
 
 
@@ -175,6 +231,10 @@ class BankWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Store what the bank lacks of the batch."""
-        for shot, key, latent, quality in zip(batch.shots, batch.keys, *outputs, strict=True):
+        inverted, qualities = outputs
+        unconditional = [None] * len(batch) if inverted.unconditional is None else inverted.unconditional
+        for shot, key, latent, embeddings, quality in zip(
+            batch.shots, batch.keys, inverted.latent, unconditional, qualities, strict=True
+        ):
             if key not in self.bank:
-                self.bank.store(key, latent, quality, shot.name)
+                self.bank.store(key, latent, quality, shot.name, embeddings)

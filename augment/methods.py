@@ -6,7 +6,7 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from augment.backbones.base import Start
+from augment.backbones.sampling import Start
 from augment.interpolation import Mean, Norm, interpolate
 
 MethodName = Literal[
@@ -26,11 +26,13 @@ class Material:
         latents: Inverted latents z_T of the chosen sources, float32 [N, C, h, w].
         weights: Their weights [N], with sum 1.
         prompt: The class's prompt.
+        unconditional: Null-text embeddings of the sources, float32 [N, steps, S, D], if they were inverted so.
     """
 
     latents: Tensor
     weights: Tensor
     prompt: str
+    unconditional: Tensor | None = None
 
 
 class Method(Protocol):
@@ -53,9 +55,12 @@ class Centroid:
     min_sources: int = 1
 
     def start(self, material: Material) -> Start:
-        """Interpolate the sources in float32."""
+        """Interpolate the sources in float32; embeddings are mixed by `lin` (paper, Appendix B)."""
         mixed = interpolate(material.latents, material.weights, self.norm, self.mean)
-        return Start(mixed[None], (material.prompt,))
+        unconditional = None
+        if material.unconditional is not None:
+            unconditional = torch.einsum("n,nksd->ksd", material.weights, material.unconditional)[None]
+        return Start(mixed[None], (material.prompt,), unconditional=unconditional)
 
 
 def _centroid(name: str) -> Centroid:
@@ -64,12 +69,3 @@ def _centroid(name: str) -> Centroid:
 
 
 METHODS: dict[MethodName, Method] = {name: _centroid(name) for name in get_args(MethodName)}
-
-
-def stack(starts: list[Start]) -> Start:
-    """One batch of starts that stand at the same point of the schedule."""
-    return Start(
-        torch.cat([start.latent for start in starts]),
-        tuple(prompt for start in starts for prompt in start.prompts),
-        starts[0].strength,
-    )

@@ -55,6 +55,11 @@ def count_sources(mixing: Mixing, available: int, class_name: str) -> int:
     return int(mixing.sources)
 
 
+def noise_seed(seed: int, label: int, index: int) -> int:
+    """Seed of the fresh noise that a stochastic sampler adds to image `index` of class `label`."""
+    return int(np.random.SeedSequence([seed, label, index], spawn_key=(1,)).generate_state(1, np.uint64)[0] >> 1)
+
+
 def draw_mixture(mixing: Mixing, count: int, available: int, seed: int, label: int, index: int) -> Mixture:
     """Draw the recipe of image `index` of class `label`: `count` of its `available` images, and their weights."""
     random = np.random.default_rng([seed, label, index])

@@ -39,7 +39,7 @@ def measure(backbone: StableDiffusion, images: Tensor, prompt: str) -> list[Reco
         latents = backbone.encode(part)
         if steps is not None:
             prompts = (prompt,) * len(part)
-            noise = backbone.invert(latents, prompts, steps, guidance=1.0)
+            noise = backbone.invert(latents, prompts, steps, guidance=1.0).latent
             latents = backbone.denoise(Start(noise, prompts), steps, guidance=1.0)
         return backbone.decode(latents)
 

@@ -1,6 +1,6 @@
 """What is to be synthesized: the few-shot set, the method, the mixtures and the plan, dealt to ranks as batches."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from augment.backbones.base import Start
+from augment.backbones.sampling import Start, stack
 from augment.bank import LatentBank, LatentKey
 from augment.data import ImageSource, choose_few_shot_set
 from augment.errors import UserError
 from augment.loading import deal, dealt_loader
 from augment.manifest import open_folder, unfinished
-from augment.methods import METHODS, Material, MethodName, stack
-from augment.mixing import Mixing, count_sources, draw_mixture
+from augment.methods import METHODS, Material, MethodName
+from augment.mixing import Mixing, count_sources, draw_mixture, noise_seed
 from augment.shards import Plan, PlannedBatch, Sample, plan_batches, plan_shards
 from augment.synthesizer import SynthesisBatch, Synthesizer
 
@@ -148,10 +148,13 @@ class SynthesisLoader(L.LightningDataModule):
         data, model = self.data, self.model
         shots, name = data.few_shot.shots[label], data.few_shot.classes[label]
         mixture = draw_mixture(data.mixing, data.source_counts[label], len(shots), data.seed, label, index)
+        latents, unconditional = self._class_latents(label)
+        chosen = list(mixture.sources)
         material = Material(
-            self._class_latents(label)[list(mixture.sources)],
+            latents[chosen],
             torch.tensor(mixture.weights, dtype=torch.float32),
             model.prompt_for(name),
+            None if unconditional is None else unconditional[chosen],
         )
         record = {
             "label": label,
@@ -164,9 +167,17 @@ class SynthesisLoader(L.LightningDataModule):
             "steps": model.steps,
             "guidance": model.guidance,
         }
-        return data.method.start(material), record
+        start = data.method.start(material)
+        if model.inversion.kind == "negative-prompt":
+            start = replace(start, negative=start.prompts)
+        if model.sampler.eta > 0:
+            start = replace(start, seeds=(noise_seed(data.seed, label, index),))
+        return start, record
 
-    def _load_class(self, label: int) -> Tensor:
-        """Inverted latents of one class [K, C, h, w]."""
-        pairs = zip(self.keys[label], self.data.few_shot.shots[label], strict=True)
-        return torch.stack([self.bank.load(key, shot.name) for key, shot in pairs])
+    def _load_class(self, label: int) -> tuple[Tensor, Tensor | None]:
+        """Inverted latents of one class [K, C, h, w], and their null-text embeddings [K, steps, S, D] if there are."""
+        pairs = list(zip(self.keys[label], self.data.few_shot.shots[label], strict=True))
+        latents = torch.stack([self.bank.load(key, shot.name) for key, shot in pairs])
+        if self.model.inversion.kind != "null-text":
+            return latents, None
+        return latents, torch.stack([self.bank.load_unconditional(key, shot.name) for key, shot in pairs])

@@ -8,7 +8,9 @@ import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from augment.backbones.base import Backbone, Precision, Start
+from augment.backbones.base import Backbone, Precision
+from augment.backbones.sampling import Sampler, Start
+from augment.errors import UserError
 from augment.inversion import Inversion
 from augment.shards import PlannedBatch
 
@@ -26,11 +28,11 @@ class SynthesisBatch:
 
     def to(self, device: torch.device) -> Self:
         """The same batch on another device; Lightning calls this."""
-        return replace(self, start=replace(self.start, latent=self.start.latent.to(device)))
+        return replace(self, start=self.start.to(device))
 
 
 class Synthesizer(L.LightningModule):
-    """Turns starts into images with deterministic DDIM; knows starts, never methods.
+    """Turns starts into images, by default with deterministic DDIM; knows starts, never methods.
 
     Args:
         backbone: The diffusion model.
@@ -39,6 +41,10 @@ class Synthesizer(L.LightningModule):
         guidance: Classifier-free guidance; 1 is without.
         prompt: `{class}` stands for the class's name.
         precision: Of the networks while sampling; interpolation is float32 in any case.
+        sampler: How steps are made, beside their number and guidance.
+
+    Raises:
+        UserError: If the backbone cannot do the inversion or the sampler, or the two do not fit each other.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class Synthesizer(L.LightningModule):
         guidance: NonNegativeFloat = 1.0,
         prompt: str = "a digit",
         precision: Precision = "fp32",
+        sampler: Sampler = Sampler(),  # noqa: B008  (frozen)
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -57,6 +64,23 @@ class Synthesizer(L.LightningModule):
         self.guidance = float(guidance)
         self.prompt = prompt
         self.precision: Precision = precision
+        self.sampler = sampler
+        self._check()
+
+    def _check(self) -> None:
+        self.backbone.check_inversion(self.inversion.kind)
+        self.backbone.check_sampler(self.sampler)
+        if self.inversion.kind != "null-text":
+            return
+        if self.inversion.precision != "fp32":
+            raise UserError(
+                f"inversion.precision: null-text optimises in fp32, not in {self.inversion.precision}; change it"
+            )
+        if self.sampler.kind != "first-order" or self.inversion.steps != self.steps:
+            raise UserError(
+                f"inversion.steps: null-text makes embeddings for each step of the first-order sampler; "
+                f"{self.inversion.steps} of the inversion must be the {self.steps} of --model.steps"
+            )
 
     def describe(self) -> dict[str, Any]:
         """Everything about the model that decides an image."""
@@ -70,6 +94,7 @@ class Synthesizer(L.LightningModule):
             "guidance": self.guidance,
             "prompt": self.prompt,
             "precision": self.precision,
+            "sampler": asdict(self.sampler),
         }
 
     def prompt_for(self, class_name: str) -> str:
@@ -78,7 +103,9 @@ class Synthesizer(L.LightningModule):
 
     def predict_step(self, batch: SynthesisBatch, batch_idx: int) -> Tensor:
         """Images of the batch: uint8 [B, H, W, 3] in host memory."""
-        latents = self.backbone.denoise(batch.start, self.steps, self.guidance)  # z_0 [B, C, h, w]
+        latents = self.backbone.denoise(batch.start, self.steps, self.guidance, self.sampler)  # z_0 [B, C, h, w]
         images = self.backbone.decode(latents)  # [B, 3, H, W] in [-1, 1]
+        if not bool(torch.isfinite(images).all()):
+            raise UserError(f"precision: sampling gave NaN in {self.precision}; use --model.precision fp32")
         pixels = (images / 2 + 0.5).mul(255).round().to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).cpu()  # [B, H, W, 3]

@@ -52,7 +52,7 @@ def one_line(error: str) -> str:
         ("--data.plan.image_format", "bmp", "webp"),
         ("--data.mixing.weights", "equal", "centroid"),
         ("--model.precision", "fp8", "bf16"),
-        ("--model.inversion.kind", "null-text", "ddim"),
+        ("--model.inversion.kind", "perfect", "null-text"),
     ],
 )
 def test_a_bad_choice_lists_the_known_ones(

@@ -59,11 +59,11 @@ def test_quality_is_the_round_trip_and_the_autoencoder_alone(parts: SimpleNamesp
 
     parts.data.setup("predict")
     batch, backbone = next(iter(parts.data.predict_dataloader())), parts.backbone
-    noise, quality = Inverter(backbone, parts.how).predict_step(batch, 0)
+    inverted, quality = Inverter(backbone, parts.how).predict_step(batch, 0)
     prompts = ("a photo",) * 4
     clean = backbone.encode(batch.images)
-    assert torch.equal(noise, backbone.invert(clean, prompts, 2, 1.0))
-    back = backbone.decode(backbone.denoise(Start(noise, prompts), 2, 1.0))
+    assert torch.equal(inverted.latent, backbone.invert(clean, prompts, 2, 1.0).latent)
+    back = backbone.decode(backbone.denoise(Start(inverted.latent, prompts), 2, 1.0))
     assert [q.round_trip for q in quality] == pytest.approx(psnr(back, batch.images))
     assert [q.autoencoder for q in quality] == pytest.approx(psnr(backbone.decode(clean), batch.images))
 

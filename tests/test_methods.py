@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from augment.backbones.base import Start
+from augment.backbones.sampling import stack
 from augment.interpolation import MEANS, NORMS, interpolate
-from augment.methods import METHODS, Material, MethodName, stack
+from augment.methods import METHODS, Material, MethodName
 
 
 def test_every_norm_with_every_mean_is_a_method() -> None:

@@ -18,7 +18,7 @@ import torch
 from conftest import COLOURS, SIDE, Job, mtimes, paint, run_program, sha256s, start_program
 from safetensors.torch import load_file, save_file
 
-from augment.backbones.base import Start
+from augment.backbones.sampling import Inverted, Start
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.cli import main
 from augment.data import ImageFolder, choose_few_shot_set, to_tensor
@@ -138,7 +138,7 @@ def test_an_image_is_what_its_record_says(dataset: Path, model_folder: Path, tra
     for _, image, record in list(read_shard(dataset / "train-000001.tar"))[:2]:
         prompt = f"a photo of a {record['class']}"
         images = torch.stack([to_tensor(source.image(items[name]), SIDE) for name in record["sources"]])
-        latents = backbone.invert(backbone.encode(images), [prompt] * 3, 2, 1.0)
+        latents = backbone.invert(backbone.encode(images), [prompt] * 3, 2, 1.0).latent
         mixed = interpolate(latents, torch.tensor(record["weights"]), "nin", "chm")
         decoded = backbone.decode(backbone.denoise(Start(mixed[None], (prompt,)), 2, 1.0))
         expected = ((decoded[0] / 2 + 0.5) * 255).permute(1, 2, 0)
@@ -417,7 +417,7 @@ def test_a_broken_latent_in_the_bank_is_named(job: Job, copy: Path, fails: Fails
 def test_inversion_that_explodes_names_the_image(
     job: Job, tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StableDiffusion, "invert", lambda self, latents, *_: latents * torch.nan)
+    monkeypatch.setattr(StableDiffusion, "invert", lambda self, z, *_: Inverted(z * torch.nan, z.new_zeros(len(z))))
     error = fails(main, ["synthesize", *job.args(tmp_path / "out")], 1)
     assert "inversion of image 'blue sky/" in error
     assert "holds NaN or infinity" in error

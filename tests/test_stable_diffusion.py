@@ -9,7 +9,8 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionPipeli
 from torch import Tensor
 
 from augment.backbones.base import Start
-from augment.backbones.stable_diffusion import StableDiffusion, hash_folder
+from augment.backbones.checkpoint import hash_folder
+from augment.backbones.stable_diffusion import StableDiffusion
 from augment.errors import UserError
 
 PROMPTS = ("a photo of a cat", "a dog")
@@ -89,7 +90,7 @@ def test_inversion_is_a_plain_loop_with_the_inverse_scheduler(
     z = clean
     for t in scheduler.timesteps:
         z = scheduler.step(pipeline.unet(z, t, encoder_hidden_states=embeddings).sample, t, z).prev_sample
-    ours = backbone.invert(clean, PROMPTS, 6, guidance=1.0)
+    ours = backbone.invert(clean, PROMPTS, 6, guidance=1.0).latent
     assert (ours - z).abs().max() <= 1e-5
     assert (ours - clean).abs().max() > 0.1
 
@@ -101,7 +102,7 @@ def test_inversion_of_a_network_of_zeros_comes_back(model_folder: Path) -> None:
     backbone.unet.conv_out.weight.zero_()
     backbone.unet.conv_out.bias.zero_()
     clean = noise(backbone, seed=2)
-    inverted = backbone.invert(clean, PROMPTS, 10, guidance=1.0)
+    inverted = backbone.invert(clean, PROMPTS, 10, guidance=1.0).latent
     back = backbone.denoise(Start(inverted, PROMPTS), 10, guidance=1.0)
     ratio = back / clean
     assert ratio.std() < 1e-5
@@ -116,7 +117,7 @@ def test_more_steps_bring_the_round_trip_closer(model_folder: Path) -> None:
     clean = noise(backbone, seed=3)
     errors = []
     for steps in (5, 100):
-        inverted = backbone.invert(clean, PROMPTS, steps, guidance=1.0)
+        inverted = backbone.invert(clean, PROMPTS, steps, guidance=1.0).latent
         back = backbone.denoise(Start(inverted, PROMPTS), steps, guidance=1.0)
         errors.append(float((back - clean).norm() / clean.norm()))
     assert errors[1] < 0.5 * errors[0]
@@ -181,11 +182,12 @@ def test_latents_stay_float32_when_the_networks_do_not(model_folder: Path) -> No
     assert 0 < (half - full).abs().mean() < 0.1 * full.abs().mean()
     backbone.cast("fp32")
     assert {p.dtype for p in backbone.unet.parameters()} == {torch.float32}
+    assert torch.equal(backbone.denoise(Start(latents, PROMPTS), 3, 2.0), full)  # nothing stays rounded
 
 
 @torch.no_grad()
 def test_prompts_are_conditioned_in_order(backbone: StableDiffusion, pipeline: StableDiffusionPipeline) -> None:
-    embeddings = backbone.condition([PROMPTS[1], "", PROMPTS[0], PROMPTS[1]])
+    embeddings = backbone.condition([PROMPTS[1], "", PROMPTS[0], PROMPTS[1]]).embeddings
     expected, _ = pipeline.encode_prompt([PROMPTS[1], "", PROMPTS[0]], "cpu", 1, do_classifier_free_guidance=False)
     torch.testing.assert_close(embeddings[:3], expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(embeddings[0], embeddings[3])
@@ -193,7 +195,7 @@ def test_prompts_are_conditioned_in_order(backbone: StableDiffusion, pipeline: S
 
 def test_nothing_is_trained(backbone: StableDiffusion) -> None:
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
-    assert not any(module.training for module in (backbone.unet, backbone.vae, backbone.text_encoder))
+    assert not any(module.training for module in backbone.networks)
 
 
 def test_identity_is_the_weights_not_the_place(model_folder: Path, tmp_path: Path) -> None:
@@ -233,7 +235,7 @@ def test_a_checkpoint_that_is_not_there_while_offline(name: str) -> None:
 
 
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is not a Stable Diffusion folder with safetensors weights") as error:
+    with pytest.raises(UserError, match=r"has no model_index\.json; give a folder in diffusers' format") as error:
         StableDiffusion(model=str(tmp_path))
     assert "\n" not in str(error.value)
 
@@ -243,7 +245,9 @@ def test_a_folder_without_safetensors_is_refused(model_folder: Path, tmp_path: P
     folder = shutil.copytree(model_folder, tmp_path / "model")
     for file in folder.rglob("*.safetensors"):
         file.rename(file.with_suffix(".bin"))
-    with pytest.raises(UserError, match=r"is not a Stable Diffusion folder with safetensors weights") as error:
+    with pytest.raises(
+        UserError, match=r"has no safetensors weights, and pickled ones are never read; convert"
+    ) as error:
         StableDiffusion(model=str(folder))
     assert "\n" not in str(error.value)
 

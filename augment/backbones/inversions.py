@@ -1,0 +1,135 @@
+"""Clean latents to noise: every way of running the deterministic sampler backwards.
+
+A `Network` is the guided prediction with its condition already bound: (z [B, C, h, w], time) -> output. Each function
+walks the schedule upwards, from its last step (the cleanest) to its first.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from augment.backbones.schedule import Schedule, halfway, transfer, undo_transfer
+
+InversionKind = Literal["ddim", "euler", "fixed-point", "midpoint", "null-text", "negative-prompt"]
+Network = Callable[[Tensor, float], Tensor]
+NullNetwork = Callable[[Tensor, float, Tensor], Tensor]
+"""As `Network`, with the unconditional embeddings [B, S, D] as third argument."""
+
+
+def explicit(network: Network, schedule: Schedule, z: Tensor) -> Iterator[Tensor]:
+    """Each step trusts the network's output at its clean end; yields z after every step.
+
+    For diffusion models this is DDIM inversion (Song et al. 2021, Eq. 13), the network being told the time of the
+    noisy end as in diffusers' DDIMInverseScheduler. For flow models it is Euler's method run upwards, the network
+    being told the time of the clean end, where z stands: on a straight path the velocity there is the right one.
+    """
+    for step in reversed(schedule.steps):
+        time = step.clean.time if schedule.prediction == "flow" else step.noisy.time
+        z = transfer(schedule.prediction, z, network(z, time), step.clean, step.noisy)
+        yield z
+
+
+def fixed_point(
+    network: Network, schedule: Schedule, z: Tensor, tolerance: float, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """Each step is solved exactly, by iterating on its noisy end (Meiri et al. 2023; Pan et al. 2023).
+
+    The sampler's step is z_clean = f(z_noisy, network(z_noisy)); its noisy end is the fixed point of
+    z <- f^-1(z_clean, network(z)). An image whose iteration has converged is left alone, so that its latent does not
+    depend on the others of its batch.
+
+    Args:
+        network: Guided prediction.
+        schedule: Of the sampler to be inverted.
+        z: Clean latents [B, C, h, w].
+        tolerance: Relative change below which an image has converged.
+        iterations: Most iterations per step.
+
+    Returns:
+        The noise, and per image [B] the largest relative change of a last iteration: the residual.
+    """
+    worst = torch.zeros(len(z), device=z.device)
+    for step in reversed(schedule.steps):
+        clean = z
+        residual = torch.full_like(worst, torch.inf)
+        for _ in range(iterations):
+            better = undo_transfer(schedule.prediction, clean, network(z, step.noisy.time), step)
+            active = residual > tolerance
+            change = _norms(better - z) / _norms(better)
+            residual = torch.where(active, change, residual)
+            z = torch.where(active[:, None, None, None], better, z)
+            if not bool((residual > tolerance).any()):
+                break
+        worst = torch.where(residual.isfinite(), torch.maximum(worst, residual), worst)
+    return z, worst
+
+
+def midpoint(network: Network, schedule: Schedule, z: Tensor) -> Tensor:
+    """Second-order inversion of a flow model: each step takes the velocity half-way up (RF-Solver, Wang et al. 2024).
+
+    Two evaluations a step, and an error of third order in the step's length.
+    """
+    for step in reversed(schedule.steps):
+        middle = halfway(step)
+        half = transfer("flow", z, network(z, step.clean.time), step.clean, middle)
+        z = z + (step.noisy.sigma - step.clean.sigma) * network(half, middle.time)
+    return z
+
+
+def null_text(
+    network: NullNetwork,
+    schedule: Schedule,
+    trajectory: Sequence[Tensor],
+    embeddings: Tensor,
+    tolerance: float,
+    iterations: int,
+) -> Tensor:
+    """Unconditional embeddings that bring guided sampling back along the inversion's path (Mokady et al. 2023, Alg. 1).
+
+    Adam, starting at each step from the embeddings of the step before, its learning rate falling from 1e-2 to half
+    of that, and the tolerance growing along the way, as the authors do. Must run outside of inference mode.
+
+    Args:
+        network: Guided prediction for given unconditional embeddings.
+        schedule: Of the sampler.
+        trajectory: z_0 … z_T of the inversion without guidance, each [B, C, h, w].
+        embeddings: Of the empty prompt [B, S, D].
+        tolerance: Mean squared error at which an image's embeddings are good enough.
+        iterations: Most optimiser steps per step of the sampler.
+
+    Returns:
+        Embeddings for each step of the sampler, noisiest first: [B, steps, S, D].
+    """
+    z = trajectory[-1]
+    optimised: list[Tensor] = []
+    for number, step in enumerate(schedule.steps):
+        target = trajectory[-2 - number]
+        embeddings = embeddings.detach().clone().requires_grad_(True)
+        optimizer = torch.optim.Adam([embeddings], lr=1e-2 * (1 - number / (2 * len(schedule.steps))))
+        good_enough = tolerance * (1 + 2 * number)
+        for _ in range(iterations):
+            with torch.enable_grad():
+                output = network(z, step.noisy.time, embeddings)
+                reached = transfer(schedule.prediction, z, output, step.noisy, step.clean)
+                errors = (reached - target).square().mean(dim=(1, 2, 3))  # [B]
+                (gradient,) = torch.autograd.grad(errors.sum(), embeddings)
+            done = errors.detach() < good_enough
+            if bool(done.all()):
+                break
+            before = embeddings.detach().clone()
+            embeddings.grad = gradient
+            optimizer.step()
+            with torch.no_grad():  # an image that has arrived keeps its embeddings, whatever the others of its batch do
+                embeddings.copy_(torch.where(done[:, None, None], before, embeddings))
+        embeddings = embeddings.detach()
+        with torch.no_grad():
+            output = network(z, step.noisy.time, embeddings)
+            z = transfer(schedule.prediction, z, output, step.noisy, step.clean)
+        optimised.append(embeddings)
+    return torch.stack(optimised, dim=1)
+
+
+def _norms(z: Tensor) -> Tensor:
+    return z.flatten(1).norm(dim=1)

@@ -1,0 +1,112 @@
+"""What the Stable Diffusion families share: an autoencoder before the denoiser, and text encoders beside it."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+from augment.backbones.base import Backbone
+from augment.backbones.checkpoint import adapt, check_family, find_adapters, load_pipeline, locate
+from augment.backbones.sampling import Condition, join
+from augment.errors import UserError
+
+
+class LatentBackbone(Backbone):
+    """A text-to-image model that denoises an autoencoder's latents; one child per family.
+
+    Args:
+        pipeline: diffusers' class for the family.
+        model: Hub name, local folder, or `digits`.
+        variant: Weight files to load where the checkpoint has several.
+        revision: Branch, tag or commit on the Hub.
+        resolution: Height and width in pixels; None is what the checkpoint was trained at.
+        loras: LoRA weights.
+        embeddings: Textual-inversion embeddings.
+        without: Parts of the pipeline that are not loaded.
+    """
+
+    def __init__(
+        self,
+        pipeline: type[DiffusionPipeline],
+        model: str,
+        variant: str | None,
+        revision: str | None,
+        resolution: int | None,
+        loras: Sequence[str],
+        embeddings: Sequence[str],
+        without: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        folder, identity = locate(model, variant, revision)
+        check_family(model, folder, type(self).__name__)
+        self._conditions: dict[tuple[str, torch.dtype], Condition] = {}
+
+        adapters = find_adapters(loras, embeddings)
+
+        def read() -> Any:
+            loaded = load_pipeline(pipeline, model, folder, variant=variant, **without)
+            adapt(loaded, adapters)
+            return loaded
+
+        self._read = read
+        left_out = "".join(f"-{part}" for part in without if part.startswith("text_encoder"))
+        self.identity = identity + left_out + "".join(f"+{adapter.identity}" for adapter in adapters)
+        self.load()
+        scale = int(self.pipeline.vae_scale_factor)
+        self.image_size = resolution or int(self.denoiser.config.sample_size) * scale
+        grid = scale * self.grid
+        if self.image_size % grid:
+            raise UserError(f"backbone.resolution: {self.image_size} is not a multiple of {grid}; choose one that is")
+        side = self.image_size // scale
+        self.latent_shape = (int(self.denoiser.config.in_channels), side, side)
+        self.train_steps = int(self.scheduler_config["num_train_timesteps"])
+
+    def load(self) -> None:
+        """Read all networks from disk."""
+        self.pipeline = self._read()
+        self.networks = nn.ModuleList(
+            part.float().eval().requires_grad_(False)  # whatever precision the files are in
+            for part in self.pipeline.components.values()
+            if isinstance(part, nn.Module)
+        )
+        self.vae = self.pipeline.vae
+
+    @property
+    @abstractmethod
+    def denoiser(self) -> Any:
+        """The network that predicts noise or velocity."""
+
+    @property
+    @abstractmethod
+    def grid(self) -> int:
+        """Latents must be a multiple of this, so that the denoiser can halve or cut them."""
+
+    @property
+    def scheduler_config(self) -> Mapping[str, Any]:
+        """Of the checkpoint's own scheduler."""
+        config: Mapping[str, Any] = self.pipeline.scheduler.config
+        return config
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The mode of the autoencoder's posterior, shifted and scaled to unit variance."""
+        latents = self.vae.encode(images.to(self.vae.dtype)).latent_dist.mode().float()
+        return (latents - (self.vae.config.shift_factor or 0.0)) * self.vae.config.scaling_factor  # [B, C, h, w]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The autoencoder's decoder, clamped to the range of images."""
+        latents = latents / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
+        return self.vae.decode(latents.to(self.vae.dtype)).sample.float().clamp(-1, 1)  # [B, 3, H, W]
+
+    def condition(self, prompts: Sequence[str]) -> Condition:
+        """Text embeddings; a prompt is encoded once in the backbone's life. The empty one is the unconditional one."""
+        for prompt in dict.fromkeys(prompts):
+            if (prompt, self.dtype) not in self._conditions:
+                self._conditions[prompt, self.dtype] = self.encode_prompt(prompt)
+        return join([self._conditions[prompt, self.dtype].to(self.device) for prompt in prompts])
+
+    @abstractmethod
+    def encode_prompt(self, prompt: str) -> Condition:
+        """The condition of one prompt (one row)."""

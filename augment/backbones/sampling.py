@@ -1,0 +1,118 @@
+"""What goes into a sampler and what comes out of an inversion: starts, conditions, settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Literal, Self
+
+import torch
+from jsonargparse.typing import ClosedUnitInterval
+from torch import Tensor
+
+SamplerKind = Literal["first-order", "midpoint", "dpm++"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a method hands to the sampler: latents, the point of the schedule they stand at, and prompts.
+
+    Attributes:
+        latent: Float32 [B, C, h, w].
+        prompts: One prompt per latent.
+        strength: Share of the schedule still to be denoised; 1 means t = T.
+        unconditional: Embeddings that stand for "no prompt" at each step, float32 [B, steps, S, D] (null-text).
+        negative: One prompt per latent that stands for "no prompt" (negative-prompt inversion).
+        seeds: One per latent; decide the fresh noise of a sampler with eta > 0, and nothing else.
+    """
+
+    latent: Tensor
+    prompts: tuple[str, ...]
+    strength: float = 1.0
+    unconditional: Tensor | None = None
+    negative: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+    def to(self, device: torch.device) -> Self:
+        """The same start on another device."""
+        unconditional = None if self.unconditional is None else self.unconditional.to(device)
+        return replace(self, latent=self.latent.to(device), unconditional=unconditional)
+
+
+def stack(starts: Sequence[Start]) -> Start:
+    """One batch of starts that stand at the same point of the schedule."""
+
+    def rows(parts: Sequence[Tensor | None]) -> Tensor | None:
+        given = [part for part in parts if part is not None]
+        return torch.cat(given) if given else None
+
+    def words(parts: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+        return tuple(chain.from_iterable(part for part in parts if part is not None)) or None
+
+    return Start(
+        torch.cat([start.latent for start in starts]),
+        tuple(prompt for start in starts for prompt in start.prompts),
+        starts[0].strength,
+        rows([start.unconditional for start in starts]),
+        words([start.negative for start in starts]),
+        tuple(seed for start in starts for seed in start.seeds or ()) or None,
+    )
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How noise is turned into images, beside steps and guidance.
+
+    Args:
+        kind: `first-order` is DDIM, or Euler for flow models; `midpoint` (flow models) asks the network twice a step;
+            `dpm++` (models that predict eps or v) is DPM-Solver++ 2M, good with 20 to 30 steps.
+        eta: Share of fresh noise in DDIM: 0 is deterministic, 1 is DDPM.
+        guidance_interval: Guidance acts while t / T lies between these two, and is left out elsewhere.
+    """
+
+    kind: SamplerKind = "first-order"
+    eta: ClosedUnitInterval = 0.0
+    guidance_interval: tuple[ClosedUnitInterval, ClosedUnitInterval] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What tells a network which image is wanted, one row per image.
+
+    Attributes:
+        embeddings: Of the prompts [B, S, D]; the class index [B] where a model knows classes and no text.
+        pooled: Of the prompts as a whole [B, P], where the family uses it.
+    """
+
+    embeddings: Tensor
+    pooled: Tensor | None = None
+
+    def to(self, device: torch.device) -> Self:
+        """The same condition on another device."""
+        return replace(
+            self,
+            embeddings=self.embeddings.to(device),
+            pooled=None if self.pooled is None else self.pooled.to(device),
+        )
+
+
+def join(conditions: Sequence[Condition]) -> Condition:
+    """The rows of all conditions, one below the other."""
+    pooled = [condition.pooled for condition in conditions if condition.pooled is not None]
+    return Condition(
+        torch.cat([condition.embeddings for condition in conditions]), torch.cat(pooled) if pooled else None
+    )
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """Noise from which the sampler leads back to an image.
+
+    Attributes:
+        latent: z_T, float32 [B, C, h, w].
+        unconditional: Embeddings that stand for "no prompt" at each step, float32 [B, steps, S, D] (null-text).
+        residual: Per image [B], how far the worst step is from being solved (fixed-point); 0 where it is not measured.
+    """
+
+    latent: Tensor
+    residual: Tensor
+    unconditional: Tensor | None = None
