@@ -97,17 +97,26 @@ class LatentBank:
             quality: Its round trip.
             name: Of the image, for people.
             unconditional: Its optimised unconditional embeddings [steps, S, D], where the inversion has them.
+
+        Raises:
+            UserError: If the folder cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        marker = self.folder / "bank.json"
-        if not marker.exists():
-            write_json(marker, {"backbone": self.backbone})
         header = {"key": json.dumps(asdict(key)), "quality": json.dumps(asdict(quality)), "name": name}
         path = self._path(key)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         tensors = {"latent": latent} if unconditional is None else {"latent": latent, "unconditional": unconditional}
-        save_file({k: v.float().cpu().contiguous() for k, v in tensors.items()}, partial, metadata=header)
-        partial.replace(path)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            marker = self.folder / "bank.json"
+            if not marker.exists():
+                write_json(marker, {"backbone": self.backbone})
+            save_file({k: v.float().cpu().contiguous() for k, v in tensors.items()}, partial, metadata=header)
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"bank: a latent could not be written to '{self.folder}' ({error}); stored ones are kept, give another "
+                f"folder with --data.bank or run again once there is room"
+            ) from error
 
     def load(self, key: LatentKey, name: str) -> Tensor:
         """One latent, float32 [C, h, w].

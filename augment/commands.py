@@ -1,13 +1,9 @@
 """What each `augment` command does with its parsed configuration."""
 
-import logging
 import shlex
-import warnings
 from pathlib import Path
 
-import diffusers
 import lightning as L
-import transformers
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -20,23 +16,12 @@ from augment.check import check, print_trials, write_trials
 from augment.errors import UserError
 from augment.methods import MethodName
 from augment.model_card import write_model_card
-from augment.parsing import CommandParser, OutputCLI
+from augment.parsing import CommandParser, OutputCLI, quiet
 from augment.pipeline import Inverted, MakeTrainer, invert, synthesize
 from augment.pretrain import LatentDiffusion, PretrainData
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
 from augment.verify import verify
-
-
-def quiet() -> None:
-    """Let the commands' own words be heard: no start-up banners and tips of the libraries."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "transformers", "diffusers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
 
 
 class SynthesisCLI(OutputCLI):

@@ -15,8 +15,9 @@ from augment.backbones.base import Backbone, Precision
 from augment.backbones.inversions import InversionKind
 from augment.backbones.sampling import Inverted, Sampler, Start
 from augment.bank import LatentBank, LatentKey, Quality, check_latent
-from augment.data import FewShotSet, ImageSource, Shot, to_tensor
+from augment.data import ImageSource, to_tensor
 from augment.errors import UserError
+from augment.few_shot import FewShotSet, Shot
 from augment.loading import deal, dealt_loader
 
 Rows = list[tuple[Shot, LatentKey]]
@@ -80,6 +81,15 @@ class Inverter(L.LightningModule):
         super().__init__()
         self.backbone = backbone
         self.inversion = inversion
+
+    def on_predict_start(self) -> None:
+        """Float32 means float32: NVIDIA's convolutions would otherwise round their inputs to TF32."""
+        self._tf32 = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False
+
+    def on_predict_end(self) -> None:
+        """Leave the global switch as it was."""
+        torch.backends.cudnn.allow_tf32 = self._tf32
 
     def predict_step(self, batch: InversionBatch, batch_idx: int) -> tuple[Inverted, list[Quality]]:
         """Latents z_T [B, C, h, w] and the quality of each round trip.
@@ -189,6 +199,7 @@ class InversionData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer units than processes
+        self.prepare_data_per_node = False  # one shared file system
         self.source = source
         self.wanted: Rows = list(zip(few_shot.all, keys, strict=True))
         self.bank = bank

@@ -1,10 +1,25 @@
-"""How do commands parse their options? As LightningCLI and jsonargparse do, with errors in one line."""
+"""How do commands parse their options and speak? As LightningCLI does, with errors in one line and no chatter."""
 
+import logging
 import sys
+import warnings
 from typing import Any, NoReturn
 
+import diffusers
+import transformers
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+
+def quiet() -> None:
+    """Let the commands' own words be heard: no start-up banners and tips of the libraries."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "transformers", "diffusers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
 
 
 class OneLineErrors:

@@ -126,6 +126,20 @@ def warn_of_poor(quality: dict[str, Quality], threshold: float) -> None:
         log.warning("%d more images survive inversion badly (below %.0f dB): %s", len(poor) - NAMED, threshold, others)
 
 
+def warn_of_other_start(model: Synthesizer) -> None:
+    """Say so if latents stand at one time of the schedule and sampling starts from another."""
+    schedule = model.backbone.schedule
+    inverted, sampled = (schedule(steps).steps[0].noisy.time for steps in (model.inversion.steps, model.steps))
+    if inverted != sampled and model.sampler.kind != "dpm++":
+        log.warning(
+            "inversion.steps %d leads to t = %g, sampling with steps %d starts from t = %g; equal numbers fit best",
+            model.inversion.steps,
+            inverted,
+            model.steps,
+            sampled,
+        )
+
+
 def synthesize(
     model: Synthesizer,
     data: SynthesisData,
@@ -148,6 +162,7 @@ def synthesize(
     """
     manifest = describe_dataset(model.describe() | data.describe())
     check_folder(data.output, manifest, data.overwrite)
+    warn_of_other_start(model)
     started = time.perf_counter()
     inverted = invert(model, data, make_trainer, show_progress)
     begun = time.perf_counter()

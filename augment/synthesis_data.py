@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from augment.backbones.sampling import Start, stack
 from augment.bank import LatentBank, LatentKey
-from augment.data import ImageSource, choose_few_shot_set
+from augment.data import ImageSource
 from augment.errors import UserError
+from augment.few_shot import choose_few_shot_set
 from augment.loading import deal, dealt_loader
 from augment.manifest import open_folder, unfinished
 from augment.methods import METHODS, Material, MethodName
@@ -114,6 +115,7 @@ class SynthesisLoader(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer units than processes
+        self.prepare_data_per_node = False  # one shared file system
         self.model = model
         self.data = data
         self.bank = bank

@@ -7,9 +7,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from augment.commands import quiet
+from augment.data import ImageFolder
 from augment.manifest import read_manifest
-from augment.parsing import CommandParser, OutputCLI
+from augment.parsing import CommandParser, OutputCLI, quiet
 from augment.shards import write_json
 from classify.classifier import Classifier
 from classify.data import ClassificationData
@@ -29,6 +29,12 @@ class FitCLI(OutputCLI):
             type=str | None,
             default=None,
             help="Compare the synthetic set with the real pool: 'inception' for FID, 'digits', or a timm model.",
+        )
+        parser.add_argument(
+            "--reference",
+            type=str | None,
+            default=None,
+            help="Folder of class folders to compare with; by default what the few-shot set was drawn from.",
         )
         parser.add_argument("--extractor_weights", type=str | None, default=None, help="Local Inception weights.")
         parser.set_defaults({"data.source": {"class_path": "augment.data.Digits"}})
@@ -69,9 +75,11 @@ def fit_command(args: list[str]) -> None:
     output = Path(cli.config.output)
     distance = None
     if cli.trainer.is_global_zero and data.synthetic is not None and cli.config.extractor is not None:
-        size = read_manifest(data.synthetic)["config"]["resolution"]
-        extractor, weights = cli.config.extractor, cli.config.extractor_weights
-        distance = reference_distance(extractor, weights, data.source, size, data.skip_bad)
+        manifest = read_manifest(data.synthetic)
+        reference = data.source if cli.config.reference is None else ImageFolder(cli.config.reference)
+        made = {manifest["classes"][shot["label"]] for shot in manifest["few_shot"]}
+        extractor, weights, size = cli.config.extractor, cli.config.extractor_weights, manifest["config"]["resolution"]
+        distance = reference_distance(extractor, weights, reference, size, data.skip_bad, made)
     fitted = fit_and_test(cli.model, data, cli.trainer)
     if not cli.trainer.is_global_zero:
         return

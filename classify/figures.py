@@ -6,7 +6,8 @@ from pathlib import Path
 import matplotlib
 from PIL import Image
 
-from augment.data import FewShotSet, ImageSource
+from augment.data import ImageSource
+from augment.few_shot import FewShotSet
 from augment.shards import read_shard
 from classify.statistics import Estimate
 

@@ -10,7 +10,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from augment.data import ImageSource, choose_few_shot_set
+from augment.data import ImageSource
+from augment.few_shot import choose_few_shot_set
 from augment.shards import shard_name
 from classify.figures import accuracy_against, accuracy_bars, real_grid, synthetic_grid
 from classify.statistics import Estimate, estimate, paired
@@ -29,6 +30,7 @@ class Line:
     distance: Estimate | None
     synthesis: float
     training: float
+    testing: float
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def summarize(rows: list[dict[str, Any]], distance: str) -> Summary:
                 distance=estimate(members[distance].tolist()) if made else None,
                 synthesis=float(members["seconds"].map(lambda s: s.get("synthesize", 0.0)).mean()),
                 training=float(members["seconds"].map(lambda s: s["train"]).mean()),
+                testing=float(members["seconds"].map(lambda s: s["test"]).mean()),
             )
         )
     pairs = [
@@ -202,6 +205,7 @@ def print_table(summary: Summary, folder: Path) -> None:
         summary.distance,
         "synthesis, s",
         "training, s",
+        "test, s",
     ):
         table.add_column(column, justify="left" if column == "method" else "right")
     for line in summary.lines:
@@ -212,6 +216,7 @@ def print_table(summary: Summary, folder: Path) -> None:
             number(line.distance) if line.distance else "–",
             f"{line.synthesis:.1f}",
             f"{line.training:.1f}",
+            f"{line.testing:.1f}",
         )
     console = Console()
     console.print(table)

@@ -1,6 +1,7 @@
 """One classifier, trained and tested once: what `classify fit` does, and every cell of a study."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import torch
 from augment.data import ImageSource
 from augment.errors import UserError
 from classify.classifier import Classifier
-from classify.data import ClassificationData, read_synthetic
+from classify.data import ClassificationData
 from classify.metrics import FrechetDistance
+from classify.synthetic import read_synthetic
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,27 @@ def check_test_images(data: ClassificationData) -> None:
 
 
 def reference_distance(
-    extractor: str, weights: str | None, source: ImageSource, image_size: int, skip_bad: bool = False
+    extractor: str,
+    weights: str | None,
+    source: ImageSource,
+    image_size: int,
+    skip_bad: bool = False,
+    classes: Collection[str] | None = None,
 ) -> FrechetDistance:
-    """The Fréchet distance to the images that few-shot sets are drawn from; it never chooses anything."""
+    """The Fréchet distance to a source's pool; it never chooses anything.
+
+    Args:
+        extractor: See `FrechetDistance`.
+        weights: Local Inception weights.
+        source: Whose pool is the real reference set: by default what the few-shot set was drawn from.
+        image_size: Images are cropped and resized to this.
+        skip_bad: Pass over images that cannot be read.
+        classes: Those of the synthetic set; None takes all.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     distance = FrechetDistance(extractor, weights, image_size, device)
-    distance.set_real(source.readable(source.pool, skip_bad))
+    chosen = [item for item in source.pool if classes is None or source.classes[item.label] in classes]
+    distance.set_real(source.readable(chosen, skip_bad))
     return distance
 
 

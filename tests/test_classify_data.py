@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from augment.data import ImageFolder
 from augment.errors import UserError
 from augment.shards import read_shard
-from classify.data import Batches, ClassificationData, MixedBatches, read_synthetic, shuffled
+from classify.data import Batches, ClassificationData, MixedBatches
+from classify.synthetic import read_synthetic, shuffled
 
 REAL = 100
 """Real images are labelled from here on, so that labels tell them from synthetic ones."""

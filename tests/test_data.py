@@ -9,8 +9,9 @@ import torch
 from conftest import COLOURS, make_images, paint
 from PIL import Image
 
-from augment.data import Digits, ImageFolder, Item, choose_few_shot_set, to_rgb, to_tensor
+from augment.data import Digits, ImageFolder, Item, to_rgb, to_tensor
 from augment.errors import UserError
+from augment.few_shot import choose_few_shot_set
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augment.data import ImageFolder, choose_few_shot_set
+from augment.data import ImageFolder
+from augment.few_shot import choose_few_shot_set
 from augment.shards import read_shard
 from classify.figures import TILE, accuracy_against, accuracy_bars, grid, real_grid, synthetic_grid
 from classify.statistics import Estimate

@@ -8,7 +8,8 @@ from conftest import SIDE
 
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.bank import LatentBank, Quality
-from augment.data import ImageFolder, choose_few_shot_set, to_tensor
+from augment.data import ImageFolder, to_tensor
+from augment.few_shot import choose_few_shot_set
 from augment.inversion import Inversion, InversionData, Inverter, latent_key, psnr
 
 

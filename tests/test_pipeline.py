@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from augment.backbones.sampling import Inverted, Start
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.cli import main
-from augment.data import ImageFolder, choose_few_shot_set, to_tensor
+from augment.data import ImageFolder, to_tensor
+from augment.few_shot import choose_few_shot_set
 from augment.interpolation import interpolate
 from augment.shards import file_sha256, read_shard
 

@@ -7,7 +7,8 @@ import torch
 from conftest import Job
 
 import augment.cli
-from augment.pretrain import LatentDiffusion, build_text_encoder, build_tokenizer, jitter
+from augment.architecture import build_text_encoder, build_tokenizer
+from augment.pretrain import LatentDiffusion, jitter
 
 
 def pretrain(output: Path, train: Path, test: Path, *more: str) -> Path:

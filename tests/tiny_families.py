@@ -27,7 +27,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from augment.pretrain import build_tokenizer
+from augment.architecture import build_tokenizer
 
 SIDE = 16
 """Height and width of every tiny model's images."""

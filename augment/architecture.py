@@ -1,0 +1,64 @@
+"""What a small latent diffusion model is made of: diffusers' and transformers' own classes, in small sizes."""
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+MAX_PROMPT_TOKENS = 16
+
+
+def build_autoencoder(image_size: int, latent_channels: int, channels: tuple[int, ...]) -> AutoencoderKL:
+    """A KL autoencoder whose latents are 2^(levels - 1) times smaller than the images."""
+    return AutoencoderKL(
+        latent_channels=latent_channels,
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        layers_per_block=1,
+        norm_num_groups=8,
+        sample_size=image_size,
+    )
+
+
+def build_denoiser(latent_size: int, latent_channels: int, channels: tuple[int, ...]) -> UNet2DConditionModel:
+    """A conditional U-Net: convolutions at full resolution, convolutions and attention below."""
+    deeper = len(channels) - 1
+    kinds = ("DownBlock2D", *("CrossAttnDownBlock2D",) * deeper)
+    return UNet2DConditionModel(
+        sample_size=latent_size,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=channels,
+        down_block_types=kinds,
+        up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
+        layers_per_block=1,
+        cross_attention_dim=32,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def build_tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer without merges: one token per byte, with and without end of word."""
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=MAX_PROMPT_TOKENS)
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """A one-layer CLIP text encoder for that tokenizer."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            projection_dim=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=MAX_PROMPT_TOKENS,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
