@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -47,7 +47,7 @@ class SynthesisData(L.LightningDataModule):
         source: ImageSource,
         method: MethodName = "nin/chm",
         shots: PositiveInt = 5,
-        seed: int = 0,
+        seed: NonNegativeInt = 0,
         classes: list[str] | None = None,
         mixing: Mixing = Mixing(),  # noqa: B008  (frozen)
         plan: Plan = Plan(),  # noqa: B008  (frozen)

@@ -68,7 +68,7 @@ class ClassificationData(L.LightningDataModule):
         self,
         source: ImageSource,
         shots: PositiveInt | None = 5,
-        seed: int = 0,
+        seed: NonNegativeInt = 0,
         synthetic: str | None = None,
         batches: Batches = Batches(),
         skip_bad: bool = False,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Job, run_program
 
 import augment.cli
@@ -130,3 +131,24 @@ def test_nothing_is_written_to_the_working_directory(job: Job, tmp_path: Path, m
     monkeypatch.chdir(tmp_path / "cwd")
     augment.cli.main(["synthesize", *job.args(tmp_path / "out" / "set", per_class=1)])
     assert list((tmp_path / "cwd").iterdir()) == []
+
+
+def test_the_trainers_precision_is_refused_since_nothing_records_it(job: Job, tmp_path: Path, fails: Fails) -> None:
+    from augment.cli import main
+
+    error = fails(main, ["synthesize", *job.args(tmp_path / "out", "--trainer.precision", "bf16-mixed")], 1)
+    assert "trainer.precision: bf16-mixed" in error and error.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test asks for in vain")
+def test_a_trainer_that_this_machine_cannot_give_is_one_line(job: Job, tmp_path: Path, fails: Fails) -> None:
+    from augment.cli import main
+
+    error = fails(main, ["synthesize", *job.args(tmp_path / "out"), "--trainer.accelerator", "cuda"], 1)
+    assert error.startswith("augment synthesize: ") and error.count("\n") == 1
+
+
+def test_a_negative_seed_is_refused(job: Job, tmp_path: Path, fails: Fails) -> None:
+    from augment.cli import main
+
+    assert 'key "seed"' in fails(main, ["synthesize", *job.args(tmp_path / "out", "--seed", "-1")], 2)

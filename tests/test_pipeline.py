@@ -574,3 +574,27 @@ def test_a_run_killed_five_times_is_resumed(job: Job, undisturbed: dict[str, str
     assert sha256s(output) == undisturbed
     assert shard_times(output).items() >= kept.items()
     assert not list(output.glob(".*"))
+
+
+def test_unequal_schedules_are_warned_about(job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    job.synthesize(tmp_path / "same" / "set", per_class=1)
+    assert "equal numbers fit best" not in caplog.text
+    main(["synthesize", *job.args(tmp_path / "other" / "set", steps=3, per_class=1)])
+    assert "inversion.steps 2 leads to t = 501, sampling with steps 3 starts from t = 667" in caplog.text
+
+
+def test_a_folder_that_a_kill_left_half_open_is_opened_again(job: Job, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / ".dataset.json.1.partial").write_text("{")
+    job.synthesize(folder, per_class=1)
+    assert (folder / "dataset.json").is_file()
+
+
+def test_a_sampler_that_gives_nan_is_named(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Any
+) -> None:
+    monkeypatch.setattr(StableDiffusion, "decode", lambda self, latents: latents[:, :3] * float("nan"))
+    monkeypatch.setattr("augment.inversion.psnr", lambda images, targets: [30.0] * len(images))
+    error = fails(main, ["synthesize", *job.args(tmp_path / "set", per_class=1)], 1)
+    assert "sampling gave NaN in fp32" in error and not list((tmp_path / "set").glob("*.tar"))
