@@ -16,7 +16,7 @@ from augment.check import check, print_trials, write_trials
 from augment.errors import UserError
 from augment.methods import MethodName
 from augment.model_card import write_model_card
-from augment.parsing import CommandParser, OutputCLI, quiet
+from augment.parsing import CommandParser, OutputCLI
 from augment.pipeline import Inverted, MakeTrainer, invert, synthesize
 from augment.pretrain import LatentDiffusion, PretrainData
 from augment.synthesis_data import SynthesisData
@@ -94,25 +94,14 @@ class InversionCLI(SynthesisCLI):
 
 def parse_synthesis(name: str, args: list[str], cli: type[SynthesisCLI] = SynthesisCLI) -> SynthesisCLI:
     """Parse the options that `synthesize` and `invert` share."""
-    quiet()
-    return cli(
-        Synthesizer,
-        SynthesisData,
-        args=args,
-        run=False,
-        seed_everything_default=False,
-        save_config_callback=None,
-        auto_configure_optimizers=False,
-        parser_kwargs={"prog": f"augment {name}"},
-        trainer_defaults={
-            "devices": 1,
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "use_distributed_sampler": False,
-        },
-    )
+    defaults = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+    }
+    return cli(Synthesizer, SynthesisData, f"augment {name}", args, False, defaults)
 
 
 def trainer_factory(cli: LightningCLI) -> MakeTrainer:
@@ -181,18 +170,8 @@ def verify_command(args: list[str]) -> None:
 
 def pretrain_command(args: list[str]) -> None:
     """Train a latent-diffusion backbone and save it under the output folder."""
-    quiet()
-    cli = OutputCLI(
-        LatentDiffusion,
-        PretrainData,
-        args=args,
-        run=False,
-        seed_everything_default=0,
-        save_config_callback=None,
-        auto_configure_optimizers=False,
-        parser_kwargs={"prog": "augment pretrain"},
-        trainer_defaults={"devices": 1, "log_every_n_steps": 100, "max_epochs": -1},
-    )
+    defaults = {"log_every_n_steps": 100, "max_epochs": -1}
+    cli = OutputCLI(LatentDiffusion, PretrainData, "augment pretrain", args, 0, defaults)
     ema = EMAWeightAveraging(decay=0.999, update_starting_at_step=cli.model.autoencoder_steps)
     trainer = cli.instantiate_trainer(callbacks=[ema])
     trainer.fit(cli.model, datamodule=cli.datamodule)

@@ -3,9 +3,10 @@
 import logging
 import sys
 import warnings
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import diffusers
+import lightning as L
 import transformers
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -43,12 +44,39 @@ class _LightningParser(OneLineErrors, LightningArgumentParser):
 
 
 class OutputCLI(LightningCLI):
-    """LightningCLI with `--output`, the one folder that a command writes to."""
+    """A command around a fixed pair of classes, with `--output`, the one folder that it writes to.
 
-    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser with one-line errors."""
-        self.parser_class = _LightningParser
-        return super().init_parser(**kwargs)
+    Args:
+        model: Class of the model.
+        data: Class of the data.
+        command: As the user types it.
+        args: Its options.
+        seed: Default of `--seed_everything`; False where nothing draws from the global generators.
+        trainer_defaults: Of the trainer; one device, unless the user asks for more.
+    """
+
+    def __init__(
+        self,
+        model: type[L.LightningModule],
+        data: type[L.LightningDataModule],
+        command: str,
+        args: list[str],
+        seed: int | Literal[False],
+        trainer_defaults: dict[str, Any],
+    ) -> None:
+        quiet()
+        super().__init__(
+            model,
+            data,
+            args=args,
+            run=False,
+            seed_everything_default=seed,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            parser_class=_LightningParser,
+            parser_kwargs={"prog": command},
+            trainer_defaults={"devices": 1, **trainer_defaults},
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Lightning's own files go to the output folder too, not to the working directory."""

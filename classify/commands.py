@@ -53,24 +53,13 @@ class FitCLI(OutputCLI):
 
 def fit_command(args: list[str]) -> None:
     """Train one classifier, test it once, and save it with its results."""
-    quiet()
-    cli = FitCLI(
-        Classifier,
-        ClassificationData,
-        args=args,
-        run=False,
-        seed_everything_default=0,
-        save_config_callback=None,
-        auto_configure_optimizers=False,
-        parser_kwargs={"prog": "classify fit"},
-        trainer_defaults={
-            "max_steps": 1000,
-            "devices": 1,
-            "log_every_n_steps": 20,
-            "enable_checkpointing": False,
-            "use_distributed_sampler": False,
-        },
-    )
+    defaults = {
+        "max_steps": 1000,
+        "log_every_n_steps": 20,
+        "enable_checkpointing": False,
+        "use_distributed_sampler": False,
+    }
+    cli = FitCLI(Classifier, ClassificationData, "classify fit", args, 0, defaults)
     data: ClassificationData = cli.datamodule
     output = Path(cli.config.output)
     distance = None
