@@ -198,16 +198,8 @@ def draw(folder: Path, summary: Summary, rows: list[dict[str, Any]], source: Ima
 def print_table(summary: Summary, folder: Path) -> None:
     """Print the study's table to the terminal."""
     table = Table(title=f"{summary.seeds} seeds, {summary.shots} shots per class, mean ± 95 % interval")
-    for column in (
-        "method",
-        "top-1, %",
-        "against none, points",
-        summary.distance,
-        "synthesis, s",
-        "training, s",
-        "test, s",
-    ):
-        table.add_column(column, justify="left" if column == "method" else "right")
+    for column in ("method", "top-1, %", "against none", summary.distance, "synthesis, s", "training, s"):
+        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=column != "synthesis, s")
     for line in summary.lines:
         table.add_row(
             line.method,
@@ -216,7 +208,6 @@ def print_table(summary: Summary, folder: Path) -> None:
             number(line.distance) if line.distance else "–",
             f"{line.synthesis:.1f}",
             f"{line.training:.1f}",
-            f"{line.testing:.1f}",
         )
     console = Console()
     console.print(table)
