@@ -17,7 +17,7 @@ import torch
 from augment.bank import LatentBank, LatentKey, Quality
 from augment.errors import UserError
 from augment.inversion import BankWriter, InversionData, Inverter, latent_key
-from augment.manifest import check_folder, close_folder, describe_dataset, write_run
+from augment.manifest import check_folder, close_folder, describe_dataset, read_manifest, write_run
 from augment.progress import ImageProgress
 from augment.shards import is_complete, shard_name
 from augment.synthesis_data import SynthesisData, SynthesisLoader
@@ -140,6 +140,16 @@ def warn_of_other_start(model: Synthesizer) -> None:
         )
 
 
+def warn_of_other_versions(folder: Path, versions: dict[str, str]) -> None:
+    """Say so if a dataset is resumed with other libraries than it was begun with."""
+    if not (folder / "dataset.json").is_file():
+        return
+    begun = read_manifest(folder)["versions"]
+    changed = [f"{name} {begun.get(name)} -> {new}" for name, new in versions.items() if begun.get(name) != new]
+    if changed:
+        log.warning("'%s' was begun with other versions (%s); the last bits may differ", folder, ", ".join(changed))
+
+
 def synthesize(
     model: Synthesizer,
     data: SynthesisData,
@@ -163,6 +173,7 @@ def synthesize(
     manifest = describe_dataset(model.describe() | data.describe())
     check_folder(data.output, manifest, data.overwrite)
     warn_of_other_start(model)
+    warn_of_other_versions(data.output, manifest["versions"])
     started = time.perf_counter()
     inverted = invert(model, data, make_trainer, show_progress)
     begun = time.perf_counter()

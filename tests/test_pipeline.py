@@ -598,3 +598,15 @@ def test_a_sampler_that_gives_nan_is_named(
     monkeypatch.setattr("augment.inversion.psnr", lambda images, targets: [30.0] * len(images))
     error = fails(main, ["synthesize", *job.args(tmp_path / "set", per_class=1)], 1)
     assert "sampling gave NaN in fp32" in error and not list((tmp_path / "set").glob("*.tar"))
+
+
+def test_resuming_with_other_libraries_is_warned_about(
+    job: Job, dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(dataset, tmp_path / "set"))
+    manifest = json.loads((folder / "dataset.json").read_text())
+    manifest["versions"]["torch"] = "0.1"
+    (folder / "dataset.json").write_text(json.dumps(manifest))
+    job.synthesize(folder)
+    assert "was begun with other versions (torch 0.1 -> " in caplog.text
+    assert json.loads((folder / "dataset.json").read_text())["versions"]["torch"] == "0.1"
