@@ -16,8 +16,8 @@ from augment.check import check, print_trials, write_trials
 from augment.errors import UserError
 from augment.methods import MethodName
 from augment.model_card import write_model_card
-from augment.parsing import CommandParser, OutputCLI
-from augment.pipeline import Inverted, MakeTrainer, invert, synthesize
+from augment.parsing import CommandParser, OutputCLI, add_switch
+from augment.pipeline import QUIET_TRAINER, Inverted, MakeTrainer, invert, synthesize
 from augment.pretrain import LatentDiffusion, PretrainData
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
@@ -40,23 +40,8 @@ class SynthesisCLI(OutputCLI):
         )
         parser.add_argument("--classes", type=list[str] | None, default=None, help="Make images of these classes only.")
         parser.add_argument("--per_class", type=PositiveInt, default=100, help="Images per class.")
-        parser.add_argument(
-            "--skip_bad",
-            "--skip-bad",
-            type=bool,
-            nargs="?",
-            const=True,
-            default=False,
-            help="Pass over unreadable images.",
-        )
-        parser.add_argument(
-            "--overwrite",
-            type=bool,
-            nargs="?",
-            const=True,
-            default=False,
-            help="Delete another dataset in the output folder.",
-        )
+        add_switch(parser, "skip_bad", "Pass over unreadable images.")
+        add_switch(parser, "overwrite", "Delete another dataset in the output folder.")
         for name in ("method", "shots", "seed", "classes", "skip_bad", "overwrite"):
             parser.link_arguments(name, f"data.{name}")
         parser.link_arguments("per_class", "data.plan.per_class")
@@ -74,14 +59,11 @@ class InversionCLI(SynthesisCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Whether to compare inversions."""
         super().add_arguments_to_parser(parser)
-        parser.add_argument(
-            "--check",
-            type=bool,
-            nargs="?",
-            const=True,
-            default=False,
-            help="Compare all inversions that the backbone can do, instead of filling the bank: a table, "
-            "inversions.csv and inversions.png in the output folder.",
+        add_switch(
+            parser,
+            "check",
+            "Compare all inversions that the backbone can do, instead of filling the bank: a table, inversions.csv "
+            "and inversions.png in the output folder.",
         )
         parser.add_argument(
             "--check_steps",
@@ -94,14 +76,7 @@ class InversionCLI(SynthesisCLI):
 
 def parse_synthesis(name: str, args: list[str], cli: type[SynthesisCLI] = SynthesisCLI) -> SynthesisCLI:
     """Parse the options that `synthesize` and `invert` share."""
-    defaults = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,
-    }
-    return cli(Synthesizer, SynthesisData, f"augment {name}", args, False, defaults)
+    return cli(Synthesizer, SynthesisData, f"augment {name}", args, False, QUIET_TRAINER)
 
 
 def trainer_factory(cli: LightningCLI) -> MakeTrainer:

@@ -23,6 +23,12 @@ def quiet() -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
 
 
+def add_switch(parser: ArgumentParser, name: str, help_text: str) -> None:
+    """An option that is on when it is named, and that a YAML file may set too; dashes work like underscores."""
+    spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
+    parser.add_argument(*spellings, type=bool, nargs="?", const=True, default=False, help=help_text)
+
+
 class OneLineErrors:
     """A parser that answers bad input with one line and exit code 2, instead of its whole usage."""
 

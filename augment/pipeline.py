@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -29,6 +30,15 @@ log = logging.getLogger(__name__)
 NAMED = 5
 """Poor round trips that get a line of their own."""
 
+QUIET_TRAINER: dict[str, Any] = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+"""A trainer that says nothing of its own and leaves the dealing of work to our loaders."""
+
 MakeTrainer = Callable[[list[L.Callback]], L.Trainer]
 
 
@@ -44,15 +54,7 @@ class Inverted:
 
 def default_trainer(callbacks: list[L.Callback]) -> L.Trainer:
     """One process on the best device there is, quiet but for the given callbacks."""
-    return L.Trainer(
-        devices=1,
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    return L.Trainer(devices=1, callbacks=callbacks, **QUIET_TRAINER)
 
 
 def invert(
@@ -185,7 +187,7 @@ def synthesize(
     trainer.predict(model, datamodule=loader, return_predictions=False)
     trainer.strategy.barrier()
     if trainer.is_global_zero:
-        shards = data.shards()
+        shards = loader.shards
         images = sum(len(shards[n]) for n in loader.pending)
         missing = [shard_name(n) for n, s in enumerate(shards) if not is_complete(data.output / shard_name(n), s)]
         if missing:

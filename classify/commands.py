@@ -9,7 +9,7 @@ from rich.table import Table
 
 from augment.data import ImageFolder
 from augment.manifest import read_manifest
-from augment.parsing import CommandParser, OutputCLI, quiet
+from augment.parsing import CommandParser, OutputCLI, add_switch, quiet
 from augment.shards import write_json
 from classify.classifier import Classifier
 from classify.data import ClassificationData
@@ -38,15 +38,7 @@ class FitCLI(OutputCLI):
         )
         parser.add_argument("--extractor_weights", type=str | None, default=None, help="Local Inception weights.")
         parser.set_defaults({"data.source": {"class_path": "augment.data.Digits"}})
-        parser.add_argument(
-            "--skip_bad",
-            "--skip-bad",
-            type=bool,
-            nargs="?",
-            const=True,
-            default=False,
-            help="Pass over unreadable images.",
-        )
+        add_switch(parser, "skip_bad", "Pass over unreadable images.")
         parser.link_arguments("skip_bad", "data.skip_bad")
         parser.add_argument("--half", type=bool, default=False, help="Save the classifier in fp16.")
 

@@ -32,7 +32,7 @@ def accuracy_bars(path: Path, accuracy: dict[str, Estimate], points: Mapping[str
     figure, axes = plt.subplots(figsize=(8, 0.42 * len(names) + 1.2), layout="constrained")
     for row, name in enumerate(names):
         e = accuracy[name]
-        axes.errorbar(e.mean, row, xerr=0 if e.half != e.half else e.half, fmt="o", color=colour(name), capsize=4, ms=7)
+        axes.errorbar(e.mean, row, xerr=e.half if e.has_interval else 0, fmt="o", color=colour(name), capsize=4, ms=7)
         axes.plot(points[name], [row + 0.22] * len(points[name]), ".", color=colour(name), alpha=0.35, ms=6)
     if "none" in accuracy:
         axes.axvline(accuracy["none"].mean, color=GREY, lw=1, ls="--")

@@ -218,14 +218,14 @@ def print_table(summary: Summary, folder: Path) -> None:
 
 def percent(e: Estimate) -> str:
     """An accuracy in per cent with its interval."""
-    return f"{100 * e.mean:.1f}" + ("" if e.half != e.half else f" ± {100 * e.half:.1f}")
+    return f"{100 * e.mean:.1f}" + (f" ± {100 * e.half:.1f}" if e.has_interval else "")
 
 
 def points(e: Estimate) -> str:
     """A difference of accuracies in points with its interval."""
-    return f"{100 * e.mean:+.2f}" + ("" if e.half != e.half else f" ± {100 * e.half:.2f}")
+    return f"{100 * e.mean:+.2f}" + (f" ± {100 * e.half:.2f}" if e.has_interval else "")
 
 
 def number(e: Estimate) -> str:
     """A plain number with its interval."""
-    return f"{e.mean:.2f}" + ("" if e.half != e.half else f" ± {e.half:.2f}")
+    return f"{e.mean:.2f}" + (f" ± {e.half:.2f}" if e.has_interval else "")

@@ -16,6 +16,11 @@ class Estimate:
     count: int
 
     @property
+    def has_interval(self) -> bool:
+        """Whether there were seeds enough for an interval."""
+        return not np.isnan(self.half)
+
+    @property
     def clear(self) -> bool:
         """Whether the interval excludes zero."""
         return bool(abs(self.mean) > self.half)

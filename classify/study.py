@@ -28,7 +28,7 @@ from augment.errors import UserError
 from augment.manifest import first_difference, library_versions
 from augment.methods import MethodName
 from augment.mixing import Mixing
-from augment.pipeline import synthesize
+from augment.pipeline import QUIET_TRAINER, synthesize
 from augment.shards import Plan, file_sha256, write_json
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
@@ -132,7 +132,7 @@ def study(
                 progress.update(task, description=f"{cell.method}, seed {cell.seed}")
                 rows.append(runner.run(cell))
                 progress.advance(task)
-    write_report(folder, rows, source, config, distance.name, command, library_versions())
+    write_report(folder, rows, source, config, distance.name, command, config["versions"])
 
 
 def content_hash(source: ImageSource) -> str:
@@ -152,8 +152,9 @@ def open_study(folder: Path, config: dict[str, Any]) -> None:
     path = folder / "study.json"
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
-        if found != json.loads(json.dumps(config)):
-            where, old, new = first_difference(found, json.loads(json.dumps(config)))
+        wanted = json.loads(json.dumps(config))  # as it would be read back: tuples become lists
+        if found != wanted:
+            where, old, new = first_difference(found, wanted)
             raise UserError(
                 f"output: '{folder}' holds a study of another configuration ({where}: {old!r} there, {new!r} here); "
                 f"choose another --output"
@@ -193,14 +194,7 @@ class _Runner:
         data = ClassificationData(
             self.source, self.shots, cell.seed, None if dataset is None else str(dataset), self.batches, self.skip_bad
         )
-        trainer = L.Trainer(
-            max_steps=self.steps,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = L.Trainer(max_steps=self.steps, devices=1, **QUIET_TRAINER)
         fitted = fit_and_test(self.classifier(data.num_classes), data, trainer)
         row |= fitted.results | {"seconds": seconds | fitted.seconds}
         path.parent.mkdir(parents=True, exist_ok=True)
