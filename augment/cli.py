@@ -1,5 +1,6 @@
 """The `augment` command: one sub-command per job, each with complete --help and --print_config."""
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -28,6 +29,10 @@ COMMANDS = {
 }
 
 
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""A disk that is full or not to be written: the user's to mend, wherever the program meets it."""
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake is printed as one line and exits with 1."""
     run(COMMANDS, USAGE, "augment", args)
@@ -47,6 +52,10 @@ def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] 
         getattr(import_module(module), function)(words[1:])
     except UserError as error:
         fail(f"{program} {words[0]}", str(error))
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        fail(f"{program} {words[0]}", f"{error}; finished work is kept, run the same command again once that is mended")
     except Exception as error:
         # Lightning's word for a trainer that this machine cannot give; importing its class would slow down --help.
         if type(error).__name__ != "MisconfigurationException":

@@ -8,7 +8,7 @@ Both steps run in Lightning's predict loop, under one process or many; `make_tra
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ import lightning as L
 import torch
 
 from augment.bank import LatentBank, LatentKey, Quality
+from augment.batch_size import BatchSizeTrial
 from augment.errors import UserError
 from augment.inversion import BankWriter, InversionData, Inverter, latent_key
 from augment.manifest import check_folder, close_folder, describe_dataset, read_manifest, write_run
+from augment.processes import SharedFolder
 from augment.progress import ImageProgress
 from augment.shards import is_complete, shard_name
 from augment.synthesis_data import SynthesisData, SynthesisLoader
@@ -26,6 +28,8 @@ from augment.synthesizer import Synthesizer
 from augment.writer import ShardWriter
 
 log = logging.getLogger(__name__)
+
+UNLIMITED = 2**31 - 1
 
 NAMED = 5
 """Poor round trips that get a line of their own."""
@@ -76,24 +80,31 @@ def invert(
     """
     few_shot, backbone = data.few_shot, model.backbone
     bank = LatentBank(data.bank or default_bank(data.output, backbone.identity), backbone.identity)
-    keys = {
-        label: tuple(
-            latent_key(shot, backbone, model.prompt_for(few_shot.classes[label]), model.inversion)
-            for shot in few_shot.shots[label]
-        )
-        for label in few_shot.labels
-    }
+    keys = latent_keys(model, data)
     flat = [key for members in keys.values() for key in members]
     images = InversionData(data.source, few_shot, flat, bank, model.inversion.batch_size, backbone.image_size)
     missing = sum(key not in bank for key in set(flat))
     backbone.cast(model.inversion.precision)
-    trainer = make_trainer([BankWriter(bank), *progress_bar("invert", show_progress)])
-    trainer.predict(Inverter(backbone, model.inversion), datamodule=images, return_predictions=False)
+    trainer = make_trainer([SharedFolder(data.output), BankWriter(bank), *progress_bar("invert", show_progress)])
+    inverter = Inverter(backbone, model.inversion, model.stopwatch)
+    trainer.predict(inverter, datamodule=images, return_predictions=False)
     trainer.strategy.barrier()
     quality = {shot.name: bank.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
     if trainer.is_global_zero and missing:
         warn_of_poor(quality, model.inversion.warn_psnr)
     return Inverted(bank, keys, quality, missing)
+
+
+def latent_keys(model: Synthesizer, data: SynthesisData) -> dict[int, tuple[LatentKey, ...]]:
+    """The bank's keys of a few-shot set, by class."""
+    few_shot = data.few_shot
+    return {
+        label: tuple(
+            latent_key(shot, model.backbone, model.prompt_for(few_shot.classes[label]), model.inversion)
+            for shot in few_shot.shots[label]
+        )
+        for label in few_shot.labels
+    }
 
 
 def device_name(trainer: L.Trainer) -> str:
@@ -172,6 +183,7 @@ def synthesize(
     Raises:
         UserError: If the folder holds another dataset, or as `invert` does.
     """
+    automatic = data.plan.batch_size == "auto" and not adopt_batch_size(data)
     manifest = describe_dataset(model.describe() | data.describe())
     check_folder(data.output, manifest, data.overwrite)
     warn_of_other_start(model)
@@ -180,12 +192,14 @@ def synthesize(
     inverted = invert(model, data, make_trainer, show_progress)
     begun = time.perf_counter()
     model.backbone.cast(model.precision)
+    if automatic:
+        find_batch_size(model, data, make_trainer)
+        manifest = describe_dataset(model.describe() | data.describe())
     loader = SynthesisLoader(model, data, inverted.bank, inverted.keys, manifest)
-    trainer = make_trainer(
-        [ShardWriter(data.output, data.plan.image_format), *progress_bar("synthesize", show_progress)]
-    )
+    writer = ShardWriter(data.output, data.plan.image_format, model.stopwatch)
+    trainer = make_trainer([writer, *progress_bar("synthesize", show_progress)])
     trainer.predict(model, datamodule=loader, return_predictions=False)
-    trainer.strategy.barrier()
+    fitted = smallest_fit(model, trainer)
     if trainer.is_global_zero:
         shards = loader.shards
         images = sum(len(shards[n]) for n in loader.pending)
@@ -194,6 +208,38 @@ def synthesize(
             raise UserError(f"output: {', '.join(missing)} in '{data.output}' not written; run the same command again")
         seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
         if images or not (data.output / "run.json").is_file():
-            write_run(data.output, device_name(trainer), trainer.world_size, images, seconds)
+            profile = model.stopwatch.report(sum(seconds.values())) if model.stopwatch.running else None
+            write_run(data.output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile)
         close_folder(data.output, shards)
     return data.output
+
+
+def adopt_batch_size(data: SynthesisData) -> bool:
+    """Let `auto` mean what a dataset was begun with; false if there is none yet, or one that is to be deleted."""
+    if not (data.output / "dataset.json").is_file():
+        return False
+    begun = read_manifest(data.output)["config"].get("plan", {}).get("batch_size")
+    data.plan = replace(data.plan, batch_size=begun)
+    return True
+
+
+def find_batch_size(model: Synthesizer, data: SynthesisData, make_trainer: MakeTrainer) -> None:
+    """Replace `auto` by the batch size that is fastest here."""
+    trial = BatchSizeTrial(model, model.evaluations_per_image(), model.prompt_for(data.few_shot.classes[0]))
+    trainer = make_trainer([])
+    trainer.predict(trial, return_predictions=False)
+    data.plan = replace(data.plan, batch_size=trial.found)
+    if trainer.is_global_zero:
+        log.warning("batch_size auto: %d images at a time", trial.found)
+
+
+def smallest_fit(model: Synthesizer, trainer: L.Trainer) -> int | None:
+    """Images at a time that memory allowed, over all processes; None if it always allowed the batch size.
+
+    Every process takes part, so that none goes on before the last one has written its shards.
+    """
+    limits = [stage.fitted for stage in (model.denoising, model.decoding) if stage.fitted is not None]
+    smallest = torch.tensor(min(limits, default=UNLIMITED), device=trainer.strategy.root_device)
+    if trainer.world_size > 1:
+        smallest = trainer.strategy.reduce(smallest, reduce_op="min")
+    return None if int(smallest) == UNLIMITED else int(smallest)

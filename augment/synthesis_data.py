@@ -1,5 +1,6 @@
 """What is to be synthesized: the few-shot set, the method, the mixtures and the plan, dealt to ranks as batches."""
 
+import math
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -94,6 +95,10 @@ class SynthesisData(L.LightningDataModule):
         return plan_shards(self.plan, self.few_shot.labels)
 
 
+LATENT_CACHE_BYTES = 2**31
+"""Of host memory: more than all latents of a few-shot set, unless they are very many."""
+
+
 class SynthesisLoader(L.LightningDataModule):
     """Feeds the planned batches of unfinished shards to the synthesizer.
 
@@ -123,7 +128,8 @@ class SynthesisLoader(L.LightningDataModule):
         self.manifest = manifest
         self.shards = data.shards()
         self.pending: list[int] = []
-        self._class_latents = lru_cache(maxsize=64)(self._load_class)
+        latent_bytes = 4 * math.prod(model.backbone.latent_shape)
+        self._latent = lru_cache(maxsize=max(1, LATENT_CACHE_BYTES // latent_bytes))(self._load)
 
     def prepare_data(self) -> None:
         """Open the folder, once per run: refuse another configuration's dataset, or delete it if told to."""
@@ -138,25 +144,25 @@ class SynthesisLoader(L.LightningDataModule):
         batches = [
             batch
             for shard in deal(self.pending, self.trainer)
-            for batch in plan_batches(shard, self.shards[shard], self.data.plan.batch_size)
+            for batch in plan_batches(shard, self.shards[shard], self.data.plan.images_per_batch)
         ]
         return dealt_loader(self._batch, batches)
 
     def _batch(self, planned: PlannedBatch) -> SynthesisBatch:
-        starts, records = zip(*(self._sample(s.label, s.index) for s in planned.samples), strict=True)
-        return SynthesisBatch(planned, stack(list(starts)), records)
+        with self.model.stopwatch.stage("mix"):
+            starts, records = zip(*(self._sample(s.label, s.index) for s in planned.samples), strict=True)
+            return SynthesisBatch(planned, stack(list(starts)), records)
 
     def _sample(self, label: int, index: int) -> tuple[Start, dict[str, Any]]:
         data, model = self.data, self.model
         shots, name = data.few_shot.shots[label], data.few_shot.classes[label]
         mixture = draw_mixture(data.mixing, data.source_counts[label], len(shots), data.seed, label, index)
-        latents, unconditional = self._class_latents(label)
-        chosen = list(mixture.sources)
+        latents, unconditional = zip(*(self._latent(label, n) for n in mixture.sources), strict=True)
         material = Material(
-            latents[chosen],
+            torch.stack(latents),
             torch.tensor(mixture.weights, dtype=torch.float32),
             model.prompt_for(name),
-            None if unconditional is None else unconditional[chosen],
+            torch.stack(unconditional) if model.inversion.kind == "null-text" else None,
         )
         record = {
             "label": label,
@@ -176,10 +182,8 @@ class SynthesisLoader(L.LightningDataModule):
             start = replace(start, seeds=(noise_seed(data.seed, label, index),))
         return start, record
 
-    def _load_class(self, label: int) -> tuple[Tensor, Tensor | None]:
-        """Inverted latents of one class [K, C, h, w], and their null-text embeddings [K, steps, S, D] if there are."""
-        pairs = list(zip(self.keys[label], self.data.few_shot.shots[label], strict=True))
-        latents = torch.stack([self.bank.load(key, shot.name) for key, shot in pairs])
-        if self.model.inversion.kind != "null-text":
-            return latents, None
-        return latents, torch.stack([self.bank.load_unconditional(key, shot.name) for key, shot in pairs])
+    def _load(self, label: int, shot: int) -> tuple[Tensor, Tensor | None]:
+        """One inverted latent [C, h, w], and its null-text embeddings [steps, S, D] if there are."""
+        key, name = self.keys[label][shot], self.data.few_shot.shots[label][shot].name
+        latent = self.bank.load(key, name)
+        return latent, self.bank.load_unconditional(key, name) if self.model.inversion.kind == "null-text" else None

@@ -74,7 +74,7 @@ def test_a_bad_choice_lists_the_known_ones(
         ("--per_class", "many"),
         ("--model.steps", "0"),
         ("--model.guidance", "-1"),
-        ("--data.plan.batch_size", "0"),
+        ("--batch_size", "0"),
         ("--data.mixing.sources", "0"),
         ("--data.mixing.concentration", "0"),
         ("--no-such-option", "1"),
