@@ -114,10 +114,13 @@ def check_method(model: Synthesizer, data: SynthesisData) -> None:
         UserError: If so.
     """
     name, method, kind = data.method_name, data.method, model.backbone.prompts
-    labels = data.few_shot.labels
-    if method.across and len(labels) < 2:
-        raise UserError(f"method: '{name}' mixes two classes, the few-shot set has {len(labels)}; add --classes")
-    if method.prompt_tells_class and len(labels) > 1:
+    classes = data.few_shot.classes
+    if method.across and len(data.few_shot.labels) < 2:
+        raise UserError(
+            f"method: '{name}' goes from one class to another, the few-shot set has images of one; "
+            f"add a class to --classes or choose another --method"
+        )
+    if method.prompt_tells_class and len(classes) > 1:  # all of the source's: '--classes' may make one at a time
         if kind == "none":
             raise UserError(
                 f"method: '{name}' tells the model the class by its prompt, and {model.backbone.identity} reads none; "
@@ -125,7 +128,7 @@ def check_method(model: Synthesizer, data: SynthesisData) -> None:
             )
         if "{class}" not in model.prompt:
             raise UserError(
-                f"model.prompt: '{model.prompt}' is the same for all {len(labels)} classes, and '{name}' knows a "
+                f"model.prompt: '{model.prompt}' is the same for all {len(classes)} classes, and '{name}' knows a "
                 f"class by its prompt alone; put {{class}} into --model.prompt or choose another --method"
             )
     if describe(method).get("suffixes") and kind != "text":

@@ -77,6 +77,8 @@ def test_every_record_has_the_same_fields_of_the_same_types(dataset: Path) -> No
         "label": int,
         "method": str,
         "seed": int,
+        "soft_labels": list,
+        "soft_weights": list,
         "sources": list,
         "steps": int,
         "weights": list,
@@ -87,6 +89,7 @@ def test_every_record_has_the_same_fields_of_the_same_types(dataset: Path) -> No
         assert {type(weight) for weight in record["weights"]} == {float}
         assert len(record["sources"]) == len(record["weights"]) == 3
         assert sum(record["weights"]) == pytest.approx(1)
+        assert (record["soft_labels"], record["soft_weights"]) == ([record["label"]], [1.0])
         assert (record["method"], record["seed"], record["steps"], record["guidance"]) == ("nin/chm", 0, 2, 1.0)
         assert {name.split("/")[0] for name in record["sources"]} == {record["class"]}
 
