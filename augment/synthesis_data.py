@@ -36,7 +36,7 @@ class SynthesisData(L.LightningDataModule):
         seed: Chooses the few-shot set and draws every mixture.
         classes: Make images of these classes only.
         mixing: How sources and weights are drawn.
-        settings: Of the method, where it has any.
+        settings: Of the method; what it does not have is refused.
         plan: Size and layout of the dataset.
         bank: Folder of inverted latents; by default one per backbone below `bank`, beside the dataset.
         skip_bad: Pass over real images that cannot be read instead of stopping.

@@ -199,7 +199,7 @@ def test_a_setting_that_would_do_nothing_is_refused(name: MethodName, setting: s
 
 
 def test_a_switch_between_one_prompt_is_refused() -> None:
-    with pytest.raises(UserError, match="there is nothing to switch to; give --data.settings.suffixes too"):
+    with pytest.raises(UserError, match="switch: there is nothing to switch to; give --data"):
         configure("circle", MethodSettings(switch=0.5))
 
 

@@ -186,6 +186,8 @@ def test_another_configuration_is_refused_with_both_values(job: Job, copy: Path,
     assert "--overwrite" in error
     error = fails(main, ["synthesize", *job.args(copy, "--data.mixing.concentration", "0.5")], 1)
     assert "(mixing.concentration: 1.0 there, 0.5 here)" in error
+    error = fails(main, ["synthesize", *job.args(copy, "--model.steps", "3")], 1)
+    assert "(steps: 2 there, 3 here)" in error  # and not a setting that JSON only holds as another type
     assert mtimes(copy) == before
 
 
