@@ -131,6 +131,8 @@ def check_method(model: Synthesizer, data: SynthesisData) -> None:
                 f"model.prompt: '{model.prompt}' is the same for all {len(classes)} classes, and '{name}' knows a "
                 f"class by its prompt alone; put {{class}} into --model.prompt or choose another --method"
             )
+    if kind == "class":
+        model.backbone.condition([model.prompt_for(classes[label]) for label in data.few_shot.labels])
     if describe(method).get("suffixes") and kind != "text":
         raise UserError(
             f"settings.suffixes: {model.backbone.identity} reads no text; leave --data.settings.suffixes out"

@@ -250,10 +250,17 @@ def test_text_to_image_of_a_source_with_one_class_needs_no_word_for_it(model: Sy
     )
 
 
+def test_a_class_that_the_model_does_not_know_is_named(train_folder: Path, tmp_path: Path) -> None:
+    backbone = PixelDiffusion(str(save_pixel(tmp_path / "pixel", classes=3)), class_names=["cat", "dog", "cow"])
+    error = refusal(Synthesizer(backbone, prompt="{class}"), data(tmp_path / "out", train_folder, "text2img"))
+    assert error == "prompt: 'blue sky' is no class of this model; a prompt must be one of cat, dog, cow"
+
+
 def test_suffixes_need_a_model_that_reads_text(train_folder: Path, tmp_path: Path) -> None:
     backbone = PixelDiffusion(str(save_pixel(tmp_path / "pixel", classes=3)), class_names=list(COLOURS))
     dataset = data(tmp_path / "out", train_folder, "circle", settings=MethodSettings(suffixes=[" at sea"]))
-    assert "reads no text; leave --data.settings.suffixes out" in refusal(Synthesizer(backbone), dataset)
+    error = refusal(Synthesizer(backbone, prompt="{class}"), dataset)
+    assert error == f"settings.suffixes: {backbone.identity} reads no text; leave --data.settings.suffixes out"
 
 
 def test_a_pair_needs_two_images(train_folder: Path, tmp_path: Path) -> None:
