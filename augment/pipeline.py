@@ -79,15 +79,9 @@ def invert(
     """
     few_shot, backbone = data.few_shot, model.backbone
     bank = LatentBank(data.bank or default_bank(data.output, backbone.identity), backbone.identity)
-    if data.method.latents is None:
+    keys = latent_keys(model, data)
+    if not keys:
         return Inverted(bank, {}, {}, 0)
-
-    def key_of(shot: Shot) -> LatentKey:
-        if data.method.latents == "encoded":
-            return encoded_key(shot, backbone, model.inversion)
-        return latent_key(shot, backbone, model.prompt_for(few_shot.classes[shot.label]), model.inversion)
-
-    keys = {label: tuple(key_of(shot) for shot in few_shot.shots[label]) for label in few_shot.labels}
     flat = [key for members in keys.values() for key in members]
     images = InversionData(data.source, few_shot, flat, bank, model.inversion.batch_size, backbone.image_size)
     missing = sum(key not in bank for key in set(flat))
@@ -99,6 +93,20 @@ def invert(
     if trainer.is_global_zero and missing:
         warn_of_poor(quality, model.inversion.warn_psnr)
     return Inverted(bank, keys, quality, missing)
+
+
+def latent_keys(model: Synthesizer, data: SynthesisData) -> dict[int, tuple[LatentKey, ...]]:
+    """The bank's keys of the latents that the method needs, by class; empty if it needs none."""
+    few_shot = data.few_shot
+    if data.method.latents is None:
+        return {}
+
+    def key_of(shot: Shot) -> LatentKey:
+        if data.method.latents == "encoded":
+            return encoded_key(shot, model.backbone, model.inversion)
+        return latent_key(shot, model.backbone, model.prompt_for(few_shot.classes[shot.label]), model.inversion)
+
+    return {label: tuple(key_of(shot) for shot in few_shot.shots[label]) for label in few_shot.labels}
 
 
 def device_name(trainer: L.Trainer) -> str:
