@@ -1,4 +1,4 @@
-"""Images to noise: a Lightning module that inverts the few-shot set in batches and fills the latent bank."""
+"""Images to noise: a Lightning module that inverts (or only encodes) the few-shot set and fills the latent bank."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +26,9 @@ from augment.stopwatch import Stopwatch
 Rows = list[tuple[Shot, LatentKey]]
 Parts = list[tuple[Tensor, Tensor | None, Quality]]
 """Per image: z_T [C, h, w], its null-text embeddings [steps, S, D] if there are, and the quality of its round trip."""
+
+ENCODED = "encoded"
+"""The kind of a bank's entry that is a clean latent: an image that was encoded and never inverted."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,9 @@ class Inverter(L.LightningModule):
         how = self.inversion
         with self.stopwatch.stage("encode"):
             clean = self.backbone.encode(images)  # z_0
+        if batch.keys[0].kind == ENCODED:
+            alone = psnr(self.backbone.decode(clean), images)
+            return [(latent, None, Quality(value, value)) for latent, value in zip(clean, alone, strict=True)]
         with self.stopwatch.stage("invert"):
             inverted = invert_latents(self.backbone, clean, prompts, how)
             residuals = inverted.residual.tolist()
@@ -182,6 +188,20 @@ def latent_key(shot: Shot, backbone: Backbone, prompt: str, inversion: Inversion
         precision=inversion.precision,
         tolerance=float(inversion.tolerance) if iterative else 0.0,
         iterations=inversion.iterations if iterative else 0,
+    )
+
+
+def encoded_key(shot: Shot, backbone: Backbone, inversion: Inversion) -> LatentKey:
+    """The bank's key of one image's clean latent: neither prompt nor schedule decides it."""
+    return LatentKey(
+        image=shot.sha256,
+        backbone=backbone.identity,
+        prompt="",
+        kind=ENCODED,
+        steps=0,
+        guidance=1.0,
+        resolution=backbone.image_size,
+        precision=inversion.precision,
     )
 
 
