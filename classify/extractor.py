@@ -14,6 +14,7 @@ from typing import TypeVar
 import timm
 import torch
 from PIL import Image, ImageOps
+from safetensors import SafetensorError
 from timm.data import resolve_data_config
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from augment.errors import UserError
 EMBEDDED = Path(__file__).parent / "assets"
 ALIASES = {"clip": "vit_base_patch16_clip_224.openai", "dinov2": "vit_large_patch14_dinov2.lvd142m"}
 RESERVED = ("inception", *ALIASES)
+LOADING_ERRORS = (ModuleNotFoundError, RuntimeError, OSError, ValueError, pickle.UnpicklingError, SafetensorError)
 GROUP = 64
 
 Companion = TypeVar("Companion")
@@ -113,14 +115,21 @@ class Extractor:
         self.device = device
         try:
             self.name = extractor_name(extractor)
-            if weights is not None and not weights.endswith(".safetensors"):
-                torch.load(weights, weights_only=True)  # torch-fidelity would run a pickle's code
             if extractor == "inception":
+                if weights is not None:
+                    torch.load(weights, weights_only=True)  # torch-fidelity would run a pickle's code
                 self.network: nn.Module = NoTrainInceptionV3("inception-v3-compat", ["2048"], weights)
             else:
                 name = f"local-dir:{embedded}" if embedded.is_dir() else ALIASES.get(extractor, extractor)
                 self.network = TimmFeatures(name, weights)
-        except (ModuleNotFoundError, RuntimeError, OSError, ValueError, pickle.UnpicklingError) as error:
+        except (
+            ModuleNotFoundError,
+            RuntimeError,
+            OSError,
+            ValueError,
+            pickle.UnpicklingError,
+            SafetensorError,
+        ) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"extractor: '{extractor}' cannot be loaded ({reason}); for FID install chm-augment[fid] and be online "

@@ -17,8 +17,8 @@ from augment.errors import UserError
 from classify.features import Features
 
 CHUNK = 1024
-RESOLUTION = 1e-5
-"""Relative difference below which two float32 features or distances count as equal."""
+RESOLUTION = 2.0**-22
+"""Relative difference below which two distances between float32 features count as equal."""
 NEIGHBOURS = 5
 
 
