@@ -94,8 +94,9 @@ class Extractor:
     """A pretrained network that turns images into features.
 
     Args:
-        extractor: `inception` for FID, `digits` for the embedded digits classifier, `clip`, `dinov2`, any timm model
-            by name, or `local-dir:FOLDER`.
+        extractor: `inception` for FID, `digits` for the embedded digits classifier, `clip` (OpenAI's ViT-B/16),
+            `dinov2` (ViT-L/14 at timm's 518 px; published values with 224 px are not comparable), any timm model by
+            name, or `local-dir:FOLDER`.
         weights: Local file of the weights, for `inception` or a timm model without a download.
         image_size: All images are cropped and resized to this, as the backbone sees them, before the network's own
             preprocessing.

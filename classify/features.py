@@ -37,9 +37,12 @@ class Features:
     def __len__(self) -> int:
         return len(self.classes)
 
-    def of(self, name: str) -> Tensor:
-        """The features of one class, [m, D]."""
-        return self.values[[label == name for label in self.classes]]
+    def by_class(self) -> dict[str, Tensor]:
+        """The features of each class, [m, D], classes in order of their names."""
+        rows: dict[str, list[int]] = {name: [] for name in sorted(set(self.classes))}
+        for row, name in enumerate(self.classes):
+            rows[name].append(row)
+        return {name: self.values[members] for name, members in rows.items()}
 
     def without(self, sha256s: Iterable[str]) -> Tensor:
         """The features of all images but those with such a content, [m, D]."""

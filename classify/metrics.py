@@ -77,7 +77,7 @@ def measure(real: Features, synthetic: Features, few_shot: Features | None = Non
             f"got {n} and {m}; left out"
         )
     for metric, features in ((f"diversity_{name}", synthetic), (f"diversity_real_{name}", real)):
-        single = [label for label in sorted(set(features.classes)) if len(features.of(label)) < 2]
+        single = [label for label, members in features.by_class().items() if len(members) < 2]
         if single:
             caveats.append(f"{metric}: class '{single[0]}' has one image; {len(single)} such classes are left out")
         if (value := diversity(features)) is not None:
@@ -160,10 +160,11 @@ def class_cosine(real: Features, synthetic: Features) -> float:
     With CLIP's embedding this is the CLIP distance of Landolsi & Kahl, Section 6. The mean is taken over embeddings as
     they are, the distance over the images of a class and then over the classes.
     """
-    means = []
-    for label in sorted(set(synthetic.classes)):
-        centre = real.of(label).double().mean(0, keepdim=True)
-        means.append(1 - torch.cosine_similarity(synthetic.of(label).double(), centre).mean())
+    centres = {label: members.double().mean(0, keepdim=True) for label, members in real.by_class().items()}
+    means = [
+        1 - torch.cosine_similarity(members.double(), centres[label]).mean()
+        for label, members in synthetic.by_class().items()
+    ]
     return float(torch.stack(means).mean())
 
 
@@ -213,8 +214,8 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 
 def diversity(features: Features) -> float | None:
     """Mean distance between two images of a class, averaged over the classes; None if no class has two."""
-    members = [features.of(label) for label in sorted(set(features.classes))]
-    means = [_pair_sum(_distances, x, x) / (len(x) * (len(x) - 1)) for x in members if len(x) > 1]
+    members = [x for x in features.by_class().values() if len(x) > 1]
+    means = [_pair_sum(_distances, x, x) / (len(x) * (len(x) - 1)) for x in members]
     return sum(means) / len(means) if means else None
 
 

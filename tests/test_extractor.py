@@ -10,6 +10,7 @@ from conftest import SIDE
 from PIL import Image
 from safetensors.torch import save_file
 from timm.data import resolve_data_config
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from augment.errors import UserError
 from classify.extractor import Extractor, TimmFeatures, extractor_name, is_clip_tower
@@ -140,6 +141,21 @@ def test_a_timm_model_takes_weights_from_a_file(tmp_path: Path) -> None:
     pictures = images(2, 0, side=160)
     network.reset_classifier(0)
     torch.testing.assert_close(embed(extractor, pictures), expected(network, pictures), atol=1e-5, rtol=1e-5)
+
+
+def test_inception_is_torchmetrics_network_on_uint8_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """FID's own network; its weights cannot be had in a test, so that random ones lie in the file."""
+    pytest.importorskip("torch_fidelity", reason="FID needs torch-fidelity")
+    path = tmp_path / "inception.pth"
+    torch.save({}, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.Module, "load_state_dict", lambda *_: None)
+        untrained = FrechetInceptionDistance(2048, feature_extractor_weights_path=str(path)).inception
+    torch.save(untrained.state_dict(), path)
+    pictures = images(2, 0)
+    features = embed(Extractor("inception", str(path), SIDE), pictures)
+    assert features.shape == (2, 2048)
+    assert torch.equal(features, untrained(pixels(pictures)))
 
 
 def test_an_extractor_with_its_own_weights_takes_no_others(folder: str) -> None:

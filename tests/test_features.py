@@ -38,16 +38,16 @@ def test_features_stand_beside_classes_and_contents(extractor: Extractor, folder
     assert features.sha256s == tuple(source.sha256(item) for item in source.pool)
     last = source_features(extractor, source, source.pool[-1:])
     torch.testing.assert_close(features.values[-1:], last.values)
-    torch.testing.assert_close(features.of(source.classes[-1])[-1:], last.values)
+    torch.testing.assert_close(features.by_class()[source.classes[-1]][-1:], last.values)
     plain = image_features(extractor, [(source.image(source.pool[-1]), "any")])
     assert (plain.classes, plain.sha256s) == (("any",), ())
     assert torch.equal(plain.values, last.values)
 
 
-def test_of_and_without_choose_rows() -> None:
-    features = Features("x", torch.arange(8.0).view(4, 2), ("a", "b", "a", "b"), ("p", "q", "r", "p"))
-    assert features.of("a").tolist() == [[0, 1], [4, 5]]
-    assert features.of("c").shape == (0, 2)
+def test_by_class_and_without_choose_rows() -> None:
+    features = Features("x", torch.arange(8.0).view(4, 2), ("b", "a", "b", "a"), ("p", "q", "r", "p"))
+    rows = [(name, values.tolist()) for name, values in features.by_class().items()]
+    assert rows == [("a", [[2, 3], [6, 7]]), ("b", [[0, 1], [4, 5]])]
     assert features.without(["p", "unknown"]).tolist() == [[2, 3], [4, 5]]
     assert features.without("pqr").shape == (0, 2)
 

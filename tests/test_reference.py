@@ -26,7 +26,7 @@ def test_the_reference_is_the_pool_or_the_classes_that_were_made(train_folder: P
     assert everything.name == "fd_tinynet"
     assert everything.real.classes == tuple(source.classes[item.label] for item in source.pool)
     assert set(one.real.classes) == {source.classes[0]}
-    torch.testing.assert_close(one.real.values, everything.real.of(source.classes[0]))
+    torch.testing.assert_close(one.real.values, everything.real.by_class()[source.classes[0]])
 
 
 def test_a_class_that_the_reference_lacks_is_found_before_anything_is_measured(
