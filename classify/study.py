@@ -34,9 +34,9 @@ from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
 from classify.classifier import Classifier
 from classify.data import Batches, ClassificationData
-from classify.metrics import FrechetDistance
+from classify.reference import Reference, make_reference
 from classify.report import write_report
-from classify.training import fit_and_test, reference_distance, synthetic_distance
+from classify.training import fit_and_test
 
 StudyMethod = Literal["none"] | MethodName
 
@@ -85,8 +85,8 @@ def study(
         mixing: How sources and weights are drawn.
         plan: Size and layout of the synthetic datasets.
         batches: How training batches are put together.
-        extractor: Of the Fréchet distance: `inception` for FID, `digits`, or a timm model.
-        extractor_weights: Local Inception weights.
+        extractor: Of the set metrics: `inception` for FID, `digits`, `clip`, `dinov2`, or a timm model.
+        extractor_weights: Local file of the extractor's weights.
         skip_bad: Pass over real images that cannot be read instead of stopping.
         command: How the study was started, for the report.
     """
@@ -111,8 +111,9 @@ def study(
         "versions": library_versions(),
     }
     open_study(folder, config)
-    distance = reference_distance(extractor, extractor_weights, source, synthesizer.backbone.image_size, skip_bad)
-    runner = _Runner(folder, synthesizer, classifier, source, shots, steps, mixing, plan, batches, distance, skip_bad)
+    image_size, cache = synthesizer.backbone.image_size, folder / "features"
+    reference = make_reference(extractor, extractor_weights, source, image_size, skip_bad, cache=cache)
+    runner = _Runner(folder, synthesizer, classifier, source, shots, steps, mixing, plan, batches, reference, skip_bad)
     rows: list[dict[str, Any]] = []
     progress = Progress(
         TextColumn("{task.description:<22}"),
@@ -132,7 +133,7 @@ def study(
                 progress.update(task, description=f"{cell.method}, seed {cell.seed}")
                 rows.append(runner.run(cell))
                 progress.advance(task)
-    write_report(folder, rows, source, config, distance.name, command, config["versions"])
+    write_report(folder, rows, source, config, reference.name, command, config["versions"])
 
 
 def content_hash(source: ImageSource) -> str:
@@ -177,7 +178,7 @@ class _Runner:
     mixing: Mixing
     plan: Plan
     batches: Batches
-    distance: FrechetDistance
+    reference: Reference
     skip_bad: bool
 
     def run(self, cell: Cell) -> dict[str, Any]:
@@ -188,12 +189,13 @@ class _Runner:
             return finished
         row: dict[str, Any] = {"method": cell.method, "seed": cell.seed, "shots": self.shots}
         dataset, seconds = self._synthesize(cell)
-        if dataset is not None:
-            row[self.distance.name] = synthetic_distance(self.distance, dataset)
         L.seed_everything(cell.seed, verbose=False)
         data = ClassificationData(
             self.source, self.shots, cell.seed, None if dataset is None else str(dataset), self.batches, self.skip_bad
         )
+        if dataset is not None:
+            measured = self.reference.measure(dataset, self.source, data.few_shot)
+            row |= measured.values | {"caveats": measured.caveats}
         trainer = L.Trainer(max_steps=self.steps, devices=1, **QUIET_TRAINER)
         fitted = fit_and_test(self.classifier(data.num_classes), data, trainer)
         row |= fitted.results | {"seconds": seconds | fitted.seconds}
