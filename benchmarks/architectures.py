@@ -5,6 +5,7 @@ timing depends on.
 """
 
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -131,12 +132,11 @@ def fill(build: Callable[[], Network], dtype: torch.dtype, device: str = "cpu") 
     return network
 
 
-def denoiser(family: Family, size: Size, dtype: torch.dtype, device: str = "cpu") -> Any:
+def build_denoiser(family: Family, size: Size) -> Any:
     """The U-Net of Stable Diffusion 1.5, or the transformer of 3.5 medium."""
     if family == "sd15":
-        return fill(lambda: UNet2DConditionModel(**UNET[size]), dtype, device)
-    channels = {"patch_size": 2, "in_channels": 16, "out_channels": 16}
-    return fill(lambda: SD3Transformer2DModel(**channels, **TRANSFORMER[size]), dtype, device)
+        return UNet2DConditionModel(**UNET[size])
+    return SD3Transformer2DModel(patch_size=2, in_channels=16, out_channels=16, **TRANSFORMER[size])
 
 
 def inputs(network: Any, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -161,13 +161,13 @@ def save_checkpoint(folder: Path, family: Family, size: Size, device: str = "cpu
     tokenizer = build_tokenizer()
     tokenizer.model_max_length = PROMPT_TOKENS
     small = text_config(CLIP_L[size], tokenizer)
-    unet_or_transformer = denoiser(family, size, torch.bfloat16, device)
+    denoiser = network(partial(build_denoiser, family, size))
     if family == "sd15":
         pipeline = StableDiffusionPipeline(
             vae=network(lambda: autoencoder(size, latent_channels=4)),
             text_encoder=network(lambda: CLIPTextModel(small)),
             tokenizer=tokenizer,
-            unet=unet_or_transformer,
+            unet=denoiser,
             scheduler=DDIMScheduler(
                 beta_start=0.00085,
                 beta_end=0.012,
@@ -192,7 +192,7 @@ def save_checkpoint(folder: Path, family: Family, size: Size, device: str = "cpu
             tokenizer_2=tokenizer,
             text_encoder_3=None,
             tokenizer_3=None,
-            transformer=unet_or_transformer,
+            transformer=denoiser,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         )
     pipeline.save_pretrained(folder)

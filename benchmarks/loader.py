@@ -168,7 +168,7 @@ def measure(
         *(Figure(f"ms to {what}, {size}", (1e3 * each,)) for what, each in anatomy(folder, files, transform).items()),
     ]
     timings = {f"{name}, {size}, per image": values for name, values in taken.items()}
-    return Report(figures, timings, {"seconds_to_first_batch": first})
+    return Report(figures, timings, {f"seconds to the first batch, {size}": first})
 
 
 def loader(
@@ -179,7 +179,7 @@ def loader(
     path: Path | None = None,
     rounds: PositiveInt = 3,
     seconds: PositiveFloat = 3.0,
-) -> Report:
+) -> Iterator[Report]:
     """Compare the classifier's input with torchvision's ImageFolder and a bare webdataset loop, in this process.
 
     Args:
@@ -191,16 +191,12 @@ def loader(
         rounds: Of each loader, in turn.
         seconds: Of each round, about.
     """
-    reports = {}
+    report = Report()
     for side, image_size in sizes:
         batches = Batches(batch_size, synthetic_fraction, image_size)
         with tempfile.TemporaryDirectory() as root:
-            reports[str(side)] = measure(Path(root), path, side, per_class, batches, rounds, seconds)
-    return Report(
-        [figure for report in reports.values() for figure in report.figures],
-        {name: values for report in reports.values() for name, values in report.timings.items()},
-        {side: report.details for side, report in reports.items()},
-    )
+            report.add(measure(Path(root), path, side, per_class, batches, rounds, seconds))
+        yield report
 
 
 if __name__ == "__main__":

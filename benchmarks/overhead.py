@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ def bare(job: Job, steps: int, batch_size: int) -> float:
 
 def overhead(
     per_class: PositiveInt = 60, steps: PositiveInt = 50, batch_size: PositiveInt = 60, rounds: PositiveInt = 3
-) -> Report:
+) -> Iterator[Report]:
     """Time `synthesize` against the bare denoiser and decoder calls for the same images on the embedded digits.
 
     Args:
@@ -47,7 +48,7 @@ def overhead(
         Figure("synthesize / bare calls", over(timings["synthesize"], timings["bare calls"]), at_most=1.05),
         Figure("inversion and synthesize / bare calls", over(whole, timings["bare calls"])),
     ]
-    return Report(figures, timings, {"images": len(job), "inversion_seconds": job.inversion})
+    yield Report(figures, timings, {"images": len(job), "inversion_seconds": job.inversion})
 
 
 if __name__ == "__main__":

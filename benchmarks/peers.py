@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def peers(
     steps: PositiveInt = 50,
     batch_size: PositiveInt = 50,
     rounds: PositiveInt = 3,
-) -> Report:
+) -> Iterator[Report]:
     """Compare `synthesize` with diffusers' pipeline called once per image, and batched, on the embedded digits.
 
     Args:
@@ -91,7 +91,7 @@ def peers(
         *(Figure(f"images/s, {kind}", tuple(values)) for kind, values in rates.items()),
         *(Figure(f"largest pixel difference of 255, {kind}", (float(d),)) for kind, d in differences.items()),
     ]
-    return Report(figures, timings, {"images": counts, "largest_pixel_difference": differences})
+    yield Report(figures, timings, {"images": counts, "largest_pixel_difference": differences})
 
 
 if __name__ == "__main__":

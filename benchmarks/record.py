@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -81,6 +81,12 @@ class Report:
     timings: dict[str, list[float]] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
+    def add(self, other: "Report") -> None:
+        """Put another report's findings behind these."""
+        self.figures.extend(other.figures)
+        self.timings.update(other.timings)
+        self.details.update(other.details)
+
 
 def interleave(variants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Measure all variants in turn, A B A B ..., so that what else the machine does falls on all alike.
@@ -143,11 +149,12 @@ def show(benchmark: str, report: Report) -> None:
     Console().print(table)
 
 
-def run(benchmark: Callable[..., Report], args: Sequence[str] | None = None) -> None:
+def run(benchmark: Callable[..., Iterator[Report]], args: Sequence[str] | None = None) -> None:
     """A benchmark as a program: its function's arguments as options, its report as a table and as JSON.
 
     Args:
-        benchmark: A typed function, named like its file.
+        benchmark: A typed function, named like its file; it yields its report, again and again as it grows, so that
+            a run that is stopped keeps what it has found.
         args: Of the command line.
     """
     name = benchmark.__name__
@@ -159,9 +166,10 @@ def run(benchmark: Callable[..., Report], args: Sequence[str] | None = None) -> 
     settings = parser.parse_args(sys.argv[1:] if args is None else list(args)).as_dict()
     output = Path(settings.pop("output"))
     quiet()
+    report = Report()
     try:
-        report = benchmark(**settings)
-        record(output, name, settings, report)
+        for report in benchmark(**settings):
+            record(output, name, settings, report)
     except UserError as error:
         fail(parser.prog, str(error))
     show(name, report)

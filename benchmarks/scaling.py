@@ -6,19 +6,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jsonargparse.typing import PositiveInt
 
-from augment.backbones.sampling import stack
+from augment.backbones.sampling import Start, stack
 from augment.errors import UserError
 from augment.methods import METHODS, Material
 from augment.mixing import Mixing, draw_mixture
-from benchmarks.architectures import Family, Size, denoiser, inputs
+from benchmarks.architectures import Family, Size, build_denoiser, fill, inputs
 from benchmarks.record import Figure, Report, over, run
 
 Part = Literal["processes", "images", "mixing"]
@@ -103,7 +104,7 @@ def measure_processes(folder: Path, per_class: int, steps: int, batch_size: int,
         Figure("speed of 2 processes / 1 process", synthesis, at_least=1.8),
         Figure("the same for the whole command", whole),
     ]
-    return Report(figures, timings, {"images": one[0].images, "steps": steps})
+    return Report(figures, timings, {"processes": {"images": one[0].images}})
 
 
 def measure_images(folder: Path, counts: Sequence[int], steps: int, batch_size: int) -> Report:
@@ -118,7 +119,7 @@ def measure_images(folder: Path, counts: Sequence[int], steps: int, batch_size: 
         growth = runs[most].peak / runs[fewer].peak
         figures.append(Figure(f"peak memory, {most} / {fewer} images", (growth,), at_most=1.05))
     timings = {f"{count} images": [made.seconds] for count, made in runs.items()}
-    return Report(figures, timings, {"steps": steps, "peak_bytes": {str(n): made.peak for n, made in runs.items()}})
+    return Report(figures, timings, {"peak_bytes": {str(count): made.peak for count, made in runs.items()}})
 
 
 def seconds_of(call: Callable[[], object], repeats: int) -> list[float]:
@@ -131,34 +132,36 @@ def seconds_of(call: Callable[[], object], repeats: int) -> list[float]:
     return taken[1:]
 
 
-def measure_mixing(families: Sequence[Family], sources: Sequence[int], size: Size, repeats: int) -> Report:
+def measure_mixing(family: Family, sources: Sequence[int], size: Size, repeats: int) -> Report:
     """What mixing one image's start costs, as a share of one denoiser call at batch 1, both on this CPU."""
-    figures, timings, parameters = [], {}, {}
-    for family in families:
-        network = denoiser(family, size, torch.bfloat16)
-        given = inputs(network, torch.bfloat16)
-        shape = (network.config.in_channels, network.config.sample_size, network.config.sample_size)
-        with torch.inference_mode():
-            started = time.perf_counter()
-            network(**given)
-            call = time.perf_counter() - started
-        parameters[family] = network.num_parameters()
-        del network
-        timings[f"{family}, one denoiser call"] = [call]
-        latents = torch.randn(max(sources), *shape)
-        for count in sources:
+    network = fill(partial(build_denoiser, family, size), torch.bfloat16)
+    given = inputs(network, torch.bfloat16)
+    shape = (network.config.in_channels, network.config.sample_size, network.config.sample_size)
+    with torch.inference_mode():
+        started = time.perf_counter()
+        network(**given)
+        call = time.perf_counter() - started
+    parameters = network.num_parameters()
+    del network
+    latents = torch.randn(max(sources), *shape)
 
-            def mix(count: int = count, latents: torch.Tensor = latents) -> Any:
-                mixture = draw_mixture(Mixing(sources=count), count, len(latents), 0, 0, 0)
-                weights = torch.tensor(mixture.weights)
-                return stack([METHODS["nin/chm"].start(Material(latents[list(mixture.sources)], weights, "a digit"))])
+    def mix(count: int) -> Start:
+        mixture = draw_mixture(Mixing(sources=count), count, len(latents), 0, 0, 0)
+        chosen, weights = latents[list(mixture.sources)], torch.tensor(mixture.weights)
+        return stack([METHODS["nin/chm"].start(Material(chosen, weights, "a digit"))])
 
-            taken = seconds_of(mix, repeats)
-            timings[f"{family}, mixing {count} sources"] = taken
-            goal = 0.01 if count == max(sources) else None
-            shares = tuple(seconds / call for seconds in taken)
-            figures.append(Figure(f"mixing {count} sources / denoiser call, {family}", shares, at_most=goal))
-    return Report(figures, timings, {"parameters": parameters, "denoiser": "bf16, batch 1, one call"})
+    taken = {count: seconds_of(partial(mix, count), repeats) for count in sources}
+    figures = [
+        Figure(
+            f"mixing {count} sources / denoiser call, {family}",
+            tuple(each / call for each in seconds),
+            at_most=0.01 if count == max(sources) else None,
+        )
+        for count, seconds in taken.items()
+    ]
+    timings = {f"mixing {count} sources, {family}": seconds for count, seconds in taken.items()}
+    details = {"latent_shape": shape, "denoiser_parameters": parameters, "denoiser_dtype": "bf16"}
+    return Report(figures, timings | {f"one denoiser call, {family}": [call]}, {family: details})
 
 
 def scaling(
@@ -173,7 +176,7 @@ def scaling(
     sources: list[PositiveInt] = [2, 4, 8, 16, 32, 64, 96],  # noqa: B006
     size: Size = "full",
     repeats: PositiveInt = 5,
-) -> Report:
+) -> Iterator[Report]:
     """Measure `augment synthesize` with 1 and 2 processes and more and more images, and the cost of mixing.
 
     Args:
@@ -189,23 +192,21 @@ def scaling(
         size: `mixing`: `tiny` is for trying the program.
         repeats: `mixing`: of each mixture.
     """
-    reports = []
+    report = Report()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # Mixing comes last: a child's peak memory is never less than what its parent had when it was started.
         if "processes" in parts:
             command("invert", folder, process_steps, folder / "inverted", [])
-            reports.append(measure_processes(folder, per_class, process_steps, batch_size, rounds))
+            report.add(measure_processes(folder, per_class, process_steps, batch_size, rounds))
+            yield report
         if "images" in parts:
             command("invert", folder, count_steps, folder / "inverted", [])
-            reports.append(measure_images(folder, counts, count_steps, batch_size))
-        if "mixing" in parts:
-            reports.append(measure_mixing(families, sources, size, repeats))
-    return Report(
-        [figure for report in reports for figure in report.figures],
-        {name: seconds for report in reports for name, seconds in report.timings.items()},
-        {part: report.details for part, report in zip(parts, reports, strict=True)},
-    )
+            report.add(measure_images(folder, counts, count_steps, batch_size))
+            yield report
+        for family in families if "mixing" in parts else []:
+            report.add(measure_mixing(family, sources, size, repeats))
+            yield report
 
 
 if __name__ == "__main__":
