@@ -170,7 +170,7 @@ def scaling(
     process_steps: PositiveInt = 20,
     rounds: PositiveInt = 3,
     counts: list[PositiveInt] = [100, 1000, 10000],  # noqa: B006
-    count_steps: PositiveInt = 2,
+    count_steps: PositiveInt = 1,
     batch_size: PositiveInt = 50,
     families: list[Family] = ["sd15", "sd35-medium"],  # noqa: B006
     sources: list[PositiveInt] = [2, 4, 8, 16, 32, 64, 96],  # noqa: B006
