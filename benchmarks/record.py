@@ -114,7 +114,7 @@ def environment(device: str) -> dict[str, Any]:
     """Where the benchmark runs, and how busy the machine was in the last minutes."""
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
