@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.data import ImageFolder
+from augment.errors import UserError
 from augment.manifest import read_manifest
 from augment.parsing import CommandParser, OutputCLI, add_switch, quiet
 from augment.shards import write_json
@@ -53,6 +54,7 @@ def fit_command(args: list[str]) -> None:
     }
     cli = FitCLI(Classifier, ClassificationData, "classify fit", args, 0, defaults)
     data: ClassificationData = cli.datamodule
+    check_synthetic_settings(data)
     output = Path(cli.config.output)
     distance = None
     if cli.trainer.is_global_zero and data.synthetic is not None and cli.config.extractor is not None:
@@ -80,6 +82,23 @@ def fit_command(args: list[str]) -> None:
     for name, value in results["per_class"].items():
         table.add_row(f"top1 of {name}", f"{value:.4f}")
     Console().print(table)
+
+
+def check_synthetic_settings(data: ClassificationData) -> None:
+    """Refuse settings of a synthetic set where there is none; a study's row without one ignores them.
+
+    Raises:
+        UserError: If there are such.
+    """
+    if data.synthetic is not None:
+        return
+    for name, default in (("synthetic_use", "batch"), ("synthetic_smoothing", 0)):
+        if (value := getattr(data.batches, name)) != default:
+            raise UserError(f"data.batches.{name}: {value} means nothing without --data.synthetic; give its folder")
+    if data.synthetic_filter is not None:
+        raise UserError(
+            f"data.synthetic_filter: '{data.synthetic_filter}' means nothing without --data.synthetic; give its folder"
+        )
 
 
 def study_command(args: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def fit_and_test(model: Classifier, data: ClassificationData, trainer: L.Trainer
     trainer.test(model, datamodule=data, verbose=False)
     tested = time.perf_counter()
     seconds = {"train": trained - begun, "test": tested - trained}
-    return Fitted(model.results(data.few_shot.classes), seconds)
+    filtered = {} if data.filtered is None else {"filter": asdict(data.filtered)}
+    return Fitted(model.results(data.few_shot.classes) | filtered, seconds)
 
 
 def check_test_images(data: ClassificationData) -> None:
