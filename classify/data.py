@@ -191,12 +191,12 @@ class MixedBatches(IterableDataset[tuple[Tensor, Tensor]]):
         real = shuffled(self.real, self.seed, lane, lanes)
         if self.synthetic is None:
             return real
-        fraction = self.batches.synthetic_fraction
         if self.batches.synthetic_use == "replace":
-            return replaced(real, self.synthetic.examples, fraction, self.seed, lane)
+            return replaced(real, self.synthetic.examples, self.batches.synthetic_fraction, self.seed, lane)
         synthetic = self.synthetic.stream(self.seed, lane, lanes)
         if self.batches.synthetic_use == "pool":
-            return pooled(self.real, synthetic, fraction, self.seed, lane, lanes)
+            count = self.batches.pooled_count(len(self.real))
+            return pooled(self.real, synthetic, count, self.seed, lane, lanes)
         return in_proportion(real, synthetic, self.batches.batch_size, self.batches.synthetic_count)
 
     def _labels(self, examples: Sequence[Example]) -> Tensor:

@@ -88,10 +88,10 @@ def in_proportion(
 
 
 def pooled(
-    real: Sequence[Example], synthetic: Iterator[Example], fraction: float, seed: int, lane: int, lanes: int
+    real: Sequence[Example], synthetic: Iterator[Example], count: int, seed: int, lane: int, lanes: int
 ) -> Iterator[Example]:
-    """Shuffled passes over a pool: each real image once, and so many synthetic ones that they are `fraction` of it."""
-    places: list[Example | None] = [*real, *[None] * round(len(real) * fraction / (1 - fraction))]
+    """Shuffled passes over a pool of each real example once and the next `count` synthetic ones."""
+    places: list[Example | None] = [*real, *[None] * count]
     for example in shuffled(places, seed, lane, lanes):
         yield next(synthetic) if example is None else example
 

@@ -56,6 +56,20 @@ class Batches:
         """Synthetic images per batch."""
         return round(int(self.batch_size) * float(self.synthetic_fraction))
 
+    def pooled_count(self, real: int) -> int:
+        """Synthetic images in a pool with `real` real ones.
+
+        Raises:
+            UserError: If the fraction is too small for any.
+        """
+        count = round(real * self.synthetic_fraction / (1 - self.synthetic_fraction))
+        if count == 0 < self.synthetic_fraction:
+            raise UserError(
+                f"batches.synthetic_fraction: {self.synthetic_fraction} of a pool with {real} real images is no "
+                f"synthetic image; raise it"
+            )
+        return count
+
     @property
     def useful_side(self) -> int:
         """Short side of an image whose smallest random crop still has `image_size` pixels each way."""
