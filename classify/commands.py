@@ -9,10 +9,12 @@ from rich.table import Table
 
 from augment.data import ImageFolder
 from augment.errors import UserError
+from augment.hub import add_push_options, set_license, upload
 from augment.manifest import read_manifest
 from augment.parsing import CommandParser, OutputCLI, add_switch, quiet
 from augment.shards import write_json
 from classify.classifier import Classifier
+from classify.classifier_card import write_card
 from classify.data import ClassificationData
 from classify.study import study
 from classify.training import fit_and_test, reference_distance, synthetic_distance
@@ -73,6 +75,7 @@ def fit_command(args: list[str]) -> None:
     if distance is not None and data.synthetic is not None:
         results[distance.name] = synthetic_distance(distance, data.synthetic)
         write_json(output / "results.json", results)
+    write_card(output)
     table = Table(title=f"{len(data.source.test)} test images, {output}/results.json")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -82,6 +85,18 @@ def fit_command(args: list[str]) -> None:
     for name, value in results["per_class"].items():
         table.add_row(f"top1 of {name}", f"{value:.4f}")
     Console().print(table)
+
+
+def push_command(args: list[str]) -> None:
+    """Upload a trained classifier to the Hugging Face Hub, with its card."""
+    parser = CommandParser(prog="classify push", description=push_command.__doc__)
+    parser.add_argument("folder", type=str, help="Output folder of `classify fit`.")
+    add_push_options(parser)
+    config = parser.parse_args(args)
+    folder = Path(config.folder)
+    card = folder / "classifier" / "README.md"
+    set_license(card if card.is_file() else write_card(folder), config.license)
+    print(upload(folder / "classifier", config.repo, "model", config.public))
 
 
 def check_synthetic_settings(data: ClassificationData) -> None:

@@ -13,6 +13,7 @@ import pytest
 import timm
 import torch
 from conftest import COLOURS, SIDE, make_images, run_program
+from timm.data import create_transform, resolve_data_config
 from timm.data.mixup import mixup_target
 from timm.loss import SoftTargetCrossEntropy
 from torch import nn
@@ -60,6 +61,17 @@ def test_a_saved_classifier_is_a_timm_model(tmp_path: Path) -> None:
     assert loaded.pretrained_cfg["input_size"] == (3, SIDE, SIDE)
     assert tuple(loaded.pretrained_cfg["mean"]) == tuple(loaded.pretrained_cfg["std"]) == (0.5, 0.5, 0.5)
     assert {file.suffix for file in (tmp_path / "model").iterdir()} == {".json", ".safetensors"}
+
+
+def test_timm_shows_a_saved_classifier_what_it_was_tested_on(
+    train_folder: Path, test_folder: Path, tmp_path: Path
+) -> None:
+    """timm's evaluation transform from the saved settings is the one of our final test."""
+    Classifier(3, "test_resnet").save(tmp_path, ("a", "b", "c"), SIDE)
+    transform = create_transform(**resolve_data_config(model=timm.create_model(f"local-dir:{tmp_path}")))
+    source = ImageFolder(train_folder, test_folder)
+    images, _ = next(iter(ClassificationData(source, 3, batches=Batches(image_size=SIDE)).test_dataloader()))
+    assert torch.equal(torch.stack([transform(source.image(item)) for item in source.test]), images)
 
 
 def test_a_classifier_saved_in_half_precision_is_half_as_large(tmp_path: Path) -> None:
