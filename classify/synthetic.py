@@ -4,15 +4,15 @@ import io
 import json
 import random
 import tarfile
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import webdataset as wds
 from PIL import Image
-from webdataset.autodecode import DecodingError
 
 from augment.errors import UserError
 from augment.few_shot import FewShotSet
@@ -21,7 +21,21 @@ from classify.draws import Example, hold, shuffled
 
 Labelled = tuple[Image.Image, int]
 SHUFFLE_BUFFER = 2000
-"""Encoded samples that a lane of a stream holds to mix those of several shards."""
+"""Encoded images that a lane of a stream holds to mix those of several shards."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """The bytes of an image in a shard."""
+
+    shard: Path
+    offset: int
+    size: int
+
+    def read(self, stream: BinaryIO) -> bytes:
+        """The bytes, from the open shard."""
+        stream.seek(self.offset)
+        return stream.read(self.size)
 
 
 @dataclass(frozen=True)
@@ -31,14 +45,16 @@ class SyntheticSet:
     Args:
         folder: The dataset's folder.
         examples: Those to be drawn.
-        streamed: Read whole shards through a shuffle buffer, since decoded images do not fit into memory.
+        members: Where their images lie, by key.
         side: Images at least twice as large are reduced; the short side stays at least this long.
+        streamed: Read whole shards through a shuffle buffer, since decoded images do not fit into memory.
     """
 
     folder: Path
     examples: tuple[Example, ...]
-    streamed: bool = False
+    members: dict[str, Member]
     side: int | None = None
+    streamed: bool = False
 
     def cached(self, budget: float, stream_others: bool) -> "SyntheticSet":
         """The set with its images decoded in memory, as far as `budget` bytes go.
@@ -56,19 +72,23 @@ class SyntheticSet:
     def stream(self, seed: int, lane: int, lanes: int) -> Iterator[Example]:
         """Endless shuffled examples of one lane."""
         if not self.streamed:
-            yield from shuffled(self.examples, seed + 1, lane, lanes)
-        # Whole shards are drawn at random, differently in each lane; the buffer mixes the samples of several.
-        draw = seed * lanes + lane
-        shards = [str(self.folder / name) for name in read_manifest(self.folder)["shards"]]
-        urls = wds.ResampledShards(shards, seed=draw, deterministic=True, worker_seed=lambda: 0)
-        buffer = wds.shuffle(SHUFFLE_BUFFER, rng=random.Random(draw))
-        for key, image in decoded(wds.DataPipeline(urls, wds.tarfile_to_samples(), buffer)):
-            if key in self._by_key:  # a filter may have dropped it
-                yield replace(self._by_key[key], held=shrink(image, self.side))
+            return shuffled(self.examples, seed + 1, lane, lanes)
+        # Shards are dealt to the lanes as single images are; the buffer mixes the images of several.
+        buffer = wds.shuffle(SHUFFLE_BUFFER, rng=random.Random(seed * lanes + lane))
+        return iter(buffer(self._read_shards(seed, lane, lanes)))
 
-    @cached_property
-    def _by_key(self) -> dict[str, Example]:
-        return {example.name: example for example in self.examples}
+    def _read_shards(self, seed: int, lane: int, lanes: int) -> Iterator[Example]:
+        by_shard: dict[Path, list[Example]] = defaultdict(list)
+        for example in self.examples:
+            by_shard[self.members[example.name].shard].append(example)
+        for shard in shuffled(list(by_shard), seed + 1, lane, lanes):
+            try:
+                with shard.open("rb") as stream:
+                    for example in by_shard[shard]:
+                        content = self.members[example.name].read(stream)
+                        yield replace(example, load=partial(decode, content, shard.name, self.side))
+            except OSError as error:
+                raise _unreadable(shard.name, error) from error
 
 
 def read_index(folder: Path, side: int | None = None) -> SyntheticSet:
@@ -83,34 +103,40 @@ def read_index(folder: Path, side: int | None = None) -> SyntheticSet:
     """
     manifest = read_manifest(folder)
     examples: list[Example] = []
+    members: dict[str, Member] = {}
     for name in manifest["shards"]:
         try:
-            with tarfile.open(folder / name) as tar:
-                examples += _index_shard(folder / name, tar, len(manifest["classes"]), side)
+            for member, example in _index_shard(folder / name, len(manifest["classes"]), side):
+                examples.append(example)
+                members[example.name] = member
         except (OSError, ValueError, KeyError, tarfile.TarError) as error:
             raise _unreadable(name, error) from error
-    return SyntheticSet(folder, tuple(examples), side=side)
+    return SyntheticSet(folder, tuple(examples), members, side)
 
 
-def _index_shard(path: Path, tar: tarfile.TarFile, num_classes: int, side: int | None) -> Iterator[Example]:
-    images: dict[str, tarfile.TarInfo] = {}
+def _index_shard(path: Path, num_classes: int, side: int | None) -> Iterator[tuple[Member, Example]]:
+    images: dict[str, Member] = {}
     records: dict[str, dict[str, Any]] = {}
-    for member in tar:
-        key, _, extension = member.name.partition(".")
-        if extension == "json":
-            content = tar.extractfile(member)
-            records[key] = json.loads(content.read() if content else b"")
-        elif extension != "cls":
-            images[key] = member
+    with path.open("rb") as stream, tarfile.open(fileobj=stream) as tar:
+        for info in tar:
+            key, _, extension = info.name.partition(".")
+            member = Member(path, info.offset_data, info.size)
+            if extension == "json":
+                records[key] = json.loads(member.read(stream))
+            elif extension != "cls":
+                images[key] = member
     for key, member in images.items():
         record = records[key]
-        yield Example(
-            key,
-            int(record["label"]),
-            partial(read_member, path, member.offset_data, member.size, side),
-            soft_label(record, num_classes, f"{path.name}, {key}"),
-            tuple(record.get("sources", ())),
-            synthetic=True,
+        yield (
+            member,
+            Example(
+                key,
+                int(record["label"]),
+                partial(load_member, member, side),
+                soft_label(record, num_classes, f"{path.name}, {key}"),
+                tuple(record.get("sources", ())),
+                synthetic=True,
+            ),
         )
 
 
@@ -131,15 +157,22 @@ def soft_label(record: dict[str, Any], num_classes: int, where: str) -> tuple[tu
     return () if pairs == ((record["label"], 1.0),) else pairs
 
 
-def read_member(path: Path, offset: int, size: int, side: int | None) -> Image.Image:
+def load_member(member: Member, side: int | None) -> Image.Image:
     """The image that lies at these bytes of a shard."""
     try:
-        with path.open("rb") as stream:
-            stream.seek(offset)
-            content = stream.read(size)
+        with member.shard.open("rb") as stream:
+            content = member.read(stream)
+    except OSError as error:
+        raise _unreadable(member.shard.name, error) from error
+    return decode(content, member.shard.name, side)
+
+
+def decode(content: bytes, shard: str, side: int | None) -> Image.Image:
+    """The RGB image of these bytes; a broken one is an error, not a smaller dataset."""
+    try:
         return shrink(Image.open(io.BytesIO(content)).convert("RGB"), side)
     except (OSError, ValueError, SyntaxError) as error:
-        raise _unreadable(path.name, error) from error
+        raise _unreadable(shard, error) from error
 
 
 def read_synthetic(folder: Path) -> Iterator[Labelled]:
@@ -157,15 +190,6 @@ def shrink(image: Image.Image, side: int | None) -> Image.Image:
     """Reduce a far too large image by a whole factor (a box filter); others stay as they are."""
     factor = reduction(min(image.size), side)
     return image.reduce(factor) if factor > 1 else image
-
-
-def decoded(stream: Any) -> Iterator[tuple[str, Image.Image]]:
-    """Keys and images of a stream of samples; a broken one is an error, not a smaller dataset."""
-    try:
-        images = wds.decode("pilrgb", only=["png", "jpg", "webp"])
-        yield from stream.compose(images, wds.to_tuple("__key__", "png;jpg;webp"))
-    except (DecodingError, OSError, ValueError, tarfile.TarError) as error:
-        raise _unreadable("a shard", error) from error
 
 
 def _unreadable(name: str, error: Exception) -> UserError:

@@ -129,6 +129,28 @@ def test_a_missing_shard_is_an_error_and_no_smaller_dataset(dataset: Path, tmp_p
         list(read_synthetic(copy))
 
 
+def test_streams_use_every_image_equally_often(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards are dealt to two lanes pass by pass; only what lies in the two buffers is behind."""
+    monkeypatch.setattr("classify.synthetic.SHUFFLE_BUFFER", 2)
+    streamed = read_index(dataset).cached(0, stream_others=True)
+    assert streamed.streamed
+    counts: Counter[str] = Counter()
+    for lane in range(2):
+        counts.update(example.name for example in islice(streamed.stream(5, lane, 2), 60))
+    assert len(counts) == 12 and sum(counts.values()) == 120
+    assert max(counts.values()) - min(counts.values()) <= 2
+
+
+def test_a_broken_image_stops_a_stream_too(dataset: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    path = copy / "train-000001.tar"
+    path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"\x00PNG", 1))
+    streamed = read_index(copy).cached(0, stream_others=True)
+    with pytest.raises(UserError, match=r"synthetic: train-000001\.tar cannot be read .*; `augment verify` names what"):
+        for example in islice(streamed.stream(0, 0, 1), 50):
+            example.image()
+
+
 # The data module.
 
 
