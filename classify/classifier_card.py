@@ -46,9 +46,9 @@ def render(config: dict[str, Any], results: dict[str, Any], name: str) -> str:
 
 # {name}
 
-A timm `{config["architecture"]}` for {config["num_classes"]} classes at {size}, trained by `classify fit` of \
-chm-augment on real images, alone or with synthetic ones. The last weights of a fixed number of steps, tested once:
-the test images chose nothing.
+A timm `{config["architecture"]}` for {config["num_classes"]} classes at {size}, trained by
+`classify fit` of chm-augment on real images, alone or with synthetic ones. These are the last weights of a fixed number
+of steps, tested once: the test images chose nothing.
 
 | | |
 | --- | ---: |

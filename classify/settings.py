@@ -33,6 +33,7 @@ class Batches:
         workers: Loader processes.
         cache_gib: Real and synthetic images are held in memory, decoded, if they need less than this, each. Above it
             real images are decoded when drawn, and synthetic ones are streamed (with `replace`: read when drawn).
+            Images at least twice as large as the smallest crop needs are reduced by a whole factor either way.
     """
 
     batch_size: PositiveInt = 64
