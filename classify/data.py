@@ -101,11 +101,12 @@ class ClassificationData(L.LightningDataModule):
             return batch
         images, labels = batch
         images = normalise(images, self.mean, self.std)
-        if not (self.batches.mixup or self.batches.cutmix):
-            return images, labels
-        targets = F.one_hot(labels, self.num_classes).float() if labels.ndim == 1 else labels
-        seed = [self.seed, self.trainer.global_step, self.trainer.global_rank]
-        return mix(images, targets, self.batches.mixup, self.batches.cutmix, seed)
+        if self.batches.mixup or self.batches.cutmix:
+            targets = F.one_hot(labels, self.num_classes).float() if labels.ndim == 1 else labels
+            seed = [self.seed, self.trainer.global_step, self.trainer.global_rank]
+            images, labels = mix(images, targets, self.batches.mixup, self.batches.cutmix, seed)
+        # Lightning casts a batch before this hook, where it still was uint8.
+        return self.trainer.precision_plugin.convert_input((images, labels))
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -102,11 +102,16 @@ class Batches:
         if not synthetic:
             return
         if self.synthetic_use == "batch":
-            made = round(share * self.synthetic_fraction)
-            if made in {0, share} and 0 < self.synthetic_fraction < 1:
+            made = self.synthetic_count
+            if made in {0, self.batch_size} and 0 < self.synthetic_fraction < 1:
                 raise UserError(
-                    f"batches.synthetic_fraction: {self.synthetic_fraction} of {share} images is {made}; raise "
-                    f"batch_size or choose another fraction"
+                    f"batches.synthetic_fraction: {self.synthetic_fraction} of {self.batch_size} images is {made}; "
+                    f"raise batch_size or choose another fraction"
+                )
+            if made % processes:
+                raise UserError(
+                    f"batches.synthetic_fraction: {made} synthetic images of a batch cannot be shared by {processes} "
+                    f"processes; choose another batch_size or fraction"
                 )
         elif self.synthetic_use == "pool" and self.synthetic_fraction == 1:
             raise UserError("batches.synthetic_fraction: 1 leaves no real image in the pool; use synthetic_use batch")

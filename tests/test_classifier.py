@@ -263,10 +263,12 @@ class Batch(L.Callback):
         self.seen.append((batch[0].clone(), batch[1].clone()))
 
 
-def seen_in_training(data: ClassificationData, steps: int = 3) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def seen_in_training(
+    data: ClassificationData, steps: int = 3, **settings: Any
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
     watch = Batch()
     L.seed_everything(0, verbose=False)
-    trainer = L.Trainer(max_steps=steps, accelerator="cpu", callbacks=[watch], **QUIET_TRAINER)
+    trainer = L.Trainer(max_steps=steps, accelerator="cpu", callbacks=[watch], **QUIET_TRAINER, **settings)
     trainer.fit(Classifier(3, "test_resnet"), datamodule=data)
     return watch.seen
 
@@ -285,6 +287,14 @@ def test_training_sees_scaled_images_and_the_mixture_of_each_step(train_folder: 
         expected = mix(images.clone(), torch.eye(3)[labels], 1, 0, [7, step, 0])
         assert torch.equal(images_2, expected[0])
         assert torch.equal(targets, expected[1])
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.8])
+def test_half_precision_weights_meet_half_precision_images(train_folder: Path, mixup: float) -> None:
+    data = ClassificationData(ImageFolder(train_folder), 3, batches=Batches(4, image_size=SIDE, mixup=mixup))
+    for images, labels in seen_in_training(data, precision="bf16-true"):
+        assert images.dtype == torch.bfloat16
+        assert labels.dtype == (torch.bfloat16 if mixup else torch.int64)
 
 
 @pytest.mark.parametrize(

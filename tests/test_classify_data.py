@@ -238,12 +238,12 @@ def test_processes_and_workers_share_the_real_images_equally(train_folder: Path,
     """Two processes of two workers: as many batches each as they ask for, and each real image equally often."""
     counts: Counter[bytes] = Counter()
     for rank in range(2):
-        batches = Batches(batch_size=6, image_size=SIDE, workers=2, **STILL)
+        batches = Batches(batch_size=8, image_size=SIDE, workers=2, **STILL)
         module = ClassificationData(ImageFolder(train_folder), 3, synthetic=str(dataset), batches=batches)
         module.trainer = SimpleNamespace(global_rank=rank, world_size=2)
         for images, _ in islice(module.train_dataloader(), 12):
-            assert len(images) == 3
-            counts.update(image.numpy().tobytes() for image in images[:1])  # 2 of 3 are synthetic
+            assert len(images) == 4
+            counts.update(image.numpy().tobytes() for image in images[:2])  # the others are synthetic
     assert len(counts) == 9
     assert max(counts.values()) - min(counts.values()) <= 1
 
@@ -396,6 +396,15 @@ def test_a_pool_without_a_synthetic_image_is_refused(dataset: Path, train_folder
     module = ClassificationData(ImageFolder(train_folder), 3, synthetic=str(dataset), batches=batches)
     with pytest.raises(UserError, match=r"0\.01 of a pool with 9 real images is no synthetic image; raise it"):
         next(iter(module.train_dataloader()))
+
+
+def test_synthetic_images_that_processes_cannot_share(dataset: Path, train_folder: Path) -> None:
+    """Each process would round its own share, and the fraction would change with their number."""
+    batches = Batches(batch_size=6, image_size=SIDE)
+    module = ClassificationData(ImageFolder(train_folder), 3, synthetic=str(dataset), batches=batches)
+    module.trainer = SimpleNamespace(global_rank=0, world_size=2)
+    with pytest.raises(UserError, match=r"3 synthetic images of a batch cannot be shared by 2 processes; choose"):
+        module.train_dataloader()
 
 
 def test_batches_that_processes_cannot_share(train_folder: Path) -> None:
