@@ -16,6 +16,7 @@ commands:
   synthesize   write a synthetic dataset as WebDataset shards (inverts first what the latent bank lacks)
   invert       fill the latent bank: images to noise; with --check, compare all inversions on them
   verify       check every shard of a dataset folder
+  push         upload a dataset folder to the Hugging Face Hub, with a card
   pretrain     train a small latent-diffusion backbone on an image folder
 
 augment COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
@@ -25,6 +26,7 @@ COMMANDS = {
     "synthesize": "augment.commands:synthesize_command",
     "invert": "augment.commands:invert_command",
     "verify": "augment.commands:verify_command",
+    "push": "augment.commands:push_command",
     "pretrain": "augment.commands:pretrain_command",
 }
 

@@ -15,8 +15,10 @@ from rich.table import Table
 # Imported so that --model.backbone knows the families by their short names.
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.check import check, print_trials, write_trials
+from augment.dataset_card import write_card
 from augment.dry_run import cost_table, estimate
 from augment.errors import UserError
+from augment.hub import add_push_options, set_license, upload
 from augment.methods import MethodName
 from augment.model_card import write_model_card
 from augment.parsing import CommandParser, OutputCLI, add_switch
@@ -192,6 +194,19 @@ def verify_command(args: list[str]) -> None:
     parser.add_argument("folder", type=str, help="Dataset folder made by `augment synthesize`.")
     folder = Path(parser.parse_args(args).folder)
     print(f"{folder}: {verify(folder)} samples, all shards as described in dataset.json")
+
+
+def push_command(args: list[str]) -> None:
+    """Upload a dataset folder to the Hugging Face Hub, with its card, once every shard is found whole."""
+    parser = CommandParser(prog="augment push", description=push_command.__doc__)
+    parser.add_argument("folder", type=str, help="Dataset folder made by `augment synthesize`.")
+    add_push_options(parser)
+    config = parser.parse_args(args)
+    folder = Path(config.folder)
+    verify(folder)
+    card = folder / "README.md"
+    set_license(card if card.is_file() else write_card(folder), config.license)
+    print(upload(folder, config.repo, "dataset", config.public))
 
 
 def pretrain_command(args: list[str]) -> None:

@@ -17,6 +17,7 @@ import torch
 
 from augment.bank import LatentBank, LatentKey, Quality
 from augment.batch_size import BatchSizeTrial
+from augment.dataset_card import write_card
 from augment.errors import UserError
 from augment.few_shot import Shot
 from augment.inversion import BankWriter, InversionData, Inverter, encoded_key, latent_key
@@ -220,6 +221,8 @@ def synthesize(
             profile = model.stopwatch.report(sum(seconds.values())) if model.stopwatch.running else None
             write_run(data.output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile)
         close_folder(data.output, shards)
+        if not (data.output / "README.md").exists():  # whoever has edited it keeps it
+            write_card(data.output)
     return data.output
 
 

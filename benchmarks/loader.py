@@ -21,6 +21,7 @@ from augment.data import ImageFolder as Source
 from augment.manifest import close_folder, describe_dataset, open_folder
 from augment.shards import Plan, ShardFile, encode_image, plan_shards
 from benchmarks.record import Figure, Report, interleave, over, run
+from classify.augmentation import normalise
 from classify.data import Batches, ClassificationData
 from classify.synthetic import read_synthetic
 
@@ -74,9 +75,11 @@ def make_synthetic(folder: Path, files: Path, real: Source, per_class: int, side
     close_folder(folder, shards)
 
 
-def ours(folder: Path, real: Source, batches: Batches) -> DataLoader[Any]:
-    """The input of `classify fit`."""
-    return ClassificationData(real, SHOTS, synthetic=str(folder), batches=batches).train_dataloader()
+def ours(folder: Path, real: Source, batches: Batches) -> Iterator[Any]:
+    """The input of `classify fit`, scaled as it is before it meets the network."""
+    data = ClassificationData(real, SHOTS, synthetic=str(folder), batches=batches)
+    for images, labels in data.train_dataloader():
+        yield normalise(images, data.mean, data.std), labels
 
 
 def usual_transform(batches: Batches) -> Transform:
@@ -146,8 +149,8 @@ def measure(
     make_synthetic(folder, files, real, per_class, side)
     transform, batch_size = usual_transform(batches), batches.batch_size
     loaders: dict[str, Iterator[Any]] = {
-        "cached": iter(ours(folder, real, batches)),
-        "streamed": iter(ours(folder, real, replace(batches, cache_gib=NOTHING))),
+        "cached": ours(folder, real, batches),
+        "streamed": ours(folder, real, replace(batches, cache_gib=NOTHING)),
         "ImageFolder": image_folder(files, transform, batch_size),
         "webdataset": bare_webdataset(folder, transform, batch_size),
     }
@@ -193,7 +196,7 @@ def loader(
     """
     report = Report()
     for side, image_size in sizes:
-        batches = Batches(batch_size, synthetic_fraction, image_size)
+        batches = Batches(batch_size=batch_size, synthetic_fraction=synthetic_fraction, image_size=image_size)
         with tempfile.TemporaryDirectory() as root:
             report.add(measure(Path(root), path, side, per_class, batches, rounds, seconds))
         yield report

@@ -18,7 +18,7 @@ from jsonargparse.typing import PositiveInt
 from augment.backbones.sampling import Start, stack
 from augment.errors import UserError
 from augment.methods import METHODS, Material
-from augment.mixing import Mixing, draw_mixture
+from augment.mixing import Draws, Mixing, draw_mixture
 from benchmarks.architectures import Family, Size, build_denoiser, fill, inputs
 from benchmarks.record import Figure, Report, over, run
 
@@ -148,7 +148,7 @@ def measure_mixing(family: Family, sources: Sequence[int], size: Size, repeats: 
     def mix(count: int) -> Start:
         mixture = draw_mixture(Mixing(sources=count), count, len(latents), 0, 0, 0)
         chosen, weights = latents[list(mixture.sources)], torch.tensor(mixture.weights)
-        return stack([METHODS["nin/chm"].start(Material(chosen, weights, "a digit"))])
+        return stack([METHODS["nin/chm"].start(Material(chosen, weights, "a digit", Draws(0, 0, 0)))])
 
     taken = {count: seconds_of(partial(mix, count), repeats) for count in sources}
     figures = [

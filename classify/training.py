@@ -1,7 +1,7 @@
 """One classifier, trained and tested once: what `classify fit` does, and every cell of a study."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import lightning as L
@@ -33,7 +33,8 @@ def fit_and_test(model: Classifier, data: ClassificationData, trainer: L.Trainer
     trainer.test(model, datamodule=data, verbose=False)
     tested = time.perf_counter()
     seconds = {"train": trained - begun, "test": tested - trained}
-    return Fitted(model.results(data.few_shot.classes), seconds)
+    filtered = {} if data.filtered is None else {"filter": asdict(data.filtered)}
+    return Fitted(model.results(data.few_shot.classes) | filtered, seconds)
 
 
 def check_test_images(data: ClassificationData) -> None:
