@@ -191,31 +191,41 @@ def test_nobody_outlives_the_first_process(job: Job, tmp_path: Path) -> None:
     assert "process 1 is gone; finished work is kept" in printed
 
 
-def nodes(job: Job, outputs: list[Path]) -> list[subprocess.Popen[str]]:
-    """Two machines, as far as torchrun knows, of one process each."""
+def nodes(job: Job, outputs: list[Path], launcher: str = "torchrun") -> list[subprocess.Popen[str]]:
+    """Two machines of one process each, as far as torchrun, or SLURM's variables, tell the processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
-    program = str(Path(sys.executable).parent / "augment")
-    options = [*two_processes(), "--trainer.devices", "1", "--trainer.num_nodes", "2"]
-    return [
-        subprocess.Popen(
-            [
-                *(*launcher, "--node_rank", str(rank), "--master_addr", "127.0.0.1", "--master_port", str(port)),
-                *(program, "synthesize", *job.args(output, *options)),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank, output in enumerate(outputs)
-    ]
+        port = str(free.getsockname()[1])
+    started = []
+    for rank, output in enumerate(outputs):
+        command = [str(Path(sys.executable).parent / "augment"), "synthesize"]
+        command += job.args(output, *two_processes(), "--trainer.devices", "1", "--trainer.num_nodes", "2")
+        environment = dict(os.environ)
+        if launcher == "torchrun":
+            torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
+            command = [
+                *torchrun,
+                "--node_rank",
+                str(rank),
+                "--master_addr",
+                "127.0.0.1",
+                "--master_port",
+                port,
+                *command,
+            ]
+        else:
+            names = {"JOB_ID": 1, "JOB_NAME": "augment", "NTASKS": 2, "NODELIST": "127.0.0.1", "LOCALID": 0}
+            names |= {"PROCID": rank, "NODEID": rank}
+            environment |= {f"SLURM_{name}": str(value) for name, value in names.items()} | {"MASTER_PORT": port}
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment))
+    return started
 
 
-def test_two_nodes_under_torchrun_write_the_same_bytes(job: Job, dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
+def test_two_nodes_write_the_same_bytes(job: Job, dataset: Path, tmp_path: Path, launcher: str) -> None:
     output = tmp_path / "out"
-    for node in nodes(job, [output, output]):
+    for node in nodes(job, [output, output], launcher):
         printed, _ = node.communicate(timeout=120)
         assert node.returncode == 0, printed
     assert sha256s(output) == sha256s(dataset)
