@@ -214,7 +214,14 @@ def nodes(job: Job, outputs: list[Path], launcher: str = "torchrun") -> list[sub
                 *command,
             ]
         else:
-            names = {"JOB_ID": 1, "JOB_NAME": "augment", "NTASKS": 2, "NODELIST": "127.0.0.1", "LOCALID": 0}
+            names = {
+                "JOB_ID": 1,
+                "JOB_NAME": "augment",
+                "NTASKS": 2,
+                "NTASKS_PER_NODE": 1,
+                "NODELIST": "127.0.0.1",
+                "LOCALID": 0,
+            }
             names |= {"PROCID": rank, "NODEID": rank}
             environment |= {f"SLURM_{name}": str(value) for name, value in names.items()} | {"MASTER_PORT": port}
         pipe = subprocess.PIPE
