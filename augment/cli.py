@@ -16,6 +16,7 @@ commands:
   invert       fill the latent bank: images to noise; with --check, compare all inversions on them
   verify       check every shard of a dataset folder
   pretrain     train a small latent-diffusion backbone on an image folder
+  explore      draw what interpolation does: strips, paths, bias, films, and a gallery of them
 
 augment COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
 
@@ -25,6 +26,7 @@ COMMANDS = {
     "invert": "augment.commands:invert_command",
     "verify": "augment.commands:verify_command",
     "pretrain": "augment.commands:pretrain_command",
+    "explore": "augment.explore.command:explore_command",
 }
 
 
