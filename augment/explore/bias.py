@@ -2,9 +2,13 @@
 
 For latents z_n = d + e_n with a small common d and independent e_n of norm √L, the centroid's norm is about √(L/N), so
 that `fix` amplifies by √L / |centroid| ≈ √N and the channel means of `fix/0` become about √N·d (Landolsi & Kahl, Eq. 5
-to 9). `fix/chm` mixes the channel means linearly: they stay at d. The prediction drawn is √N·d_c, with d_c the mean of
-channel c over all single latents of the class. Where the e_n of a class have something in common, the centroid's norm
-shrinks more slowly, and the measured amplification √L / |centroid|, which is written beside it, stays behind √N.
+to 9). `fix/chm` mixes the channel means linearly: they stay at d. The first prediction drawn is √N·d_c, with d_c the
+mean of channel c over all single latents of the class.
+
+It holds while d is small against the noise that is left, b² ≪ 1/N with b² = |d|²/L, and while the latents have nothing
+but d in common. Latents of one class, or of a small model, have more in common than channel means. The second
+prediction is Eq. 5 without the approximation: with b² the mean square of all that the latents have in common and σ² the
+variance of the rest, √L / |centroid| = 1 / √(b² + σ²/N), which grows like √N / σ and levels off at 1 / b.
 """
 
 from dataclasses import dataclass
@@ -16,8 +20,9 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from augment.explore.drawing import BLUE, GREY, ORANGE, charts, save_table, square_root_axis
-from augment.explore.explorer import Explorer, counts_up_to
+from augment.explore.explorer import Explorer
 from augment.explore.figure import Findings
+from augment.explore.sources import counts_up_to
 from augment.explore.strip import gather
 from augment.interpolation import Mean, interpolate
 from augment.mixing import Mixing, draw_mixture
@@ -67,29 +72,32 @@ class Bias:
         counts = counts_up_to(self.counts, min(map(len, sources.values())))
         rows = [row for name in names for row in self.measure(explorer, name, sources[name].latents, counts)]
         save_table(explorer.folder / "bias.csv", rows)
-        means = mean_bias(rows)
+        means = {method: by_count(rows, method, "channel mean") for method in ("fix/0", "fix/chm")}
         lines = {method: fit_line(np.sqrt(list(points)), list(points.values())) for method, points in means.items()}
         offset = float(torch.stack([found.latents.mean(dim=(0, 2, 3)).abs() for found in sources.values()]).mean())
         self.plot(explorer, rows, means, lines, offset)
-        amplification = {row["N"]: row["amplification"] for row in rows if row["method"] == "fix/0"}
-        numbers: dict[str, Any] = {
-            "classes": len(names),
-            "mean |d| of single latents": round(offset, 4),
-            "predicted slope for fix/0": round(offset, 4),
-        }
+        numbers: dict[str, Any] = {"classes": len(names), "mean |d| of single latents": round(offset, 4)}
         for method, line in lines.items():
-            numbers[f"{method}: slope of mean |channel mean| on √N"] = round(line.slope, 4)
-            numbers[f"{method}: intercept"] = round(line.intercept, 4)
-            numbers[f"{method}: R²"] = round(line.r2, 3)
-            numbers[f"{method}: mean |channel mean|"] = {n: round(v, 4) for n, v in means[method].items()}
-        numbers["fix/0: mean |channel mean| / √N"] = {n: round(v / n**0.5, 4) for n, v in means["fix/0"].items()}
-        numbers["amplification √L/|centroid| of the last class"] = amplification
+            numbers |= {
+                f"{method}: slope of mean |channel mean| on √N": round(line.slope, 4),
+                f"{method}: intercept": round(line.intercept, 4),
+                f"{method}: R²": round(line.r2, 3),
+                f"{method}: mean |channel mean|": {n: round(v, 4) for n, v in means[method].items()},
+            }
+        by_equation = by_count(rows, "fix/0", "predicted by Eq. 5")
+        amplification = by_count(rows, "fix/0", "amplification")
+        numbers |= {
+            "fix/0: mean |channel mean| / √N": {n: round(v / n**0.5, 4) for n, v in means["fix/0"].items()},
+            "fix/0: predicted by Eq. 5": {n: round(v, 4) for n, v in by_equation.items()},
+            "fix/0: amplification √L/|centroid|": {n: round(v, 2) for n, v in amplification.items()},
+        }
         return Findings(("bias.png",), ("bias.csv",), numbers)
 
     def measure(self, explorer: Explorer, name: str, latents: Tensor, counts: list[int]) -> list[dict[str, Any]]:
         """Channel means of one class's centroids, a row per method, N and channel."""
         label = explorer.source.classes.index(name)
         d = latents.mean(dim=(0, 2, 3))  # [C]
+        common = common_part(latents)
         rows = []
         for n in counts:
             subsets = [
@@ -109,8 +117,9 @@ class Bias:
                             "channel mean": float(found[:, c].mean()),
                             "std over subsets": float(found[:, c].std(unbiased=False)),
                             "d": float(d[c]),
-                            "predicted": float(d[c]) * (n**0.5 if mean == "0" else 1),
-                            "amplification": round(amplification, 3),
+                            "predicted by √N": float(d[c]) * (n**0.5 if mean == "0" else 1),
+                            "predicted by Eq. 5": float(d[c]) * (common.amplification(n) if mean == "0" else 1),
+                            "amplification": amplification,
                         }
                     )
         return rows
@@ -124,7 +133,7 @@ class Bias:
         offset: float,
     ) -> None:
         """Channel means of both methods, and their mean magnitude with fit and prediction."""
-        figure, (*panels, summary) = charts(3, 4.6)
+        figure, (*panels, summary) = charts(3, 4.7, 4.3)
         counts = sorted({row["N"] for row in rows})
         colours = dict(enumerate((BLUE, ORANGE)))
         for axes, method in zip(panels, ("fix/0", "fix/chm"), strict=True):
@@ -157,11 +166,35 @@ class Bias:
             fitted = f"fit: {line.slope:.3f}·√N {line.intercept:+.3f}"
             summary.plot(fine, line.slope * np.sqrt(fine) + line.intercept, color=colour, lw=1.2, label=fitted)
         summary.plot(fine, offset * np.sqrt(fine), "--", color=GREY, label=f"predicted: √N·d, |d| = {offset:.3f}")
+        by_equation = by_count(rows, "fix/0", "predicted by Eq. 5")
+        summary.plot(list(by_equation), list(by_equation.values()), ":", color=GREY, lw=2, label="predicted: Eq. 5")
         square_root_axis(summary, counts)
         summary.set_title("mean |channel mean|, all classes and channels")
-        summary.set_ylim(bottom=0)
-        summary.legend(fontsize=8)
+        summary.set_ylim(0, 1.6 * max(max(points.values()) for points in means.values()))
+        summary.legend(fontsize=7.5, ncols=2, loc="upper left")
         figure.savefig(explorer.folder / "bias.png")
+
+
+@dataclass(frozen=True)
+class Common:
+    """What latents share and what not, per entry: the mean square of the common part, the variance of the rest."""
+
+    square: float
+    variance: float
+
+    def amplification(self, n: int) -> float:
+        """√L / |centroid of n latents|: Eq. 5 with the norm of the common part left in."""
+        return (self.square + self.variance / n) ** -0.5
+
+
+def common_part(latents: Tensor) -> Common:
+    """Unbiased estimates from latents [K, C, h, w]; a single latent is all common part."""
+    k = len(latents)
+    mean_square = float(latents.mean(dim=0).square().mean())
+    if k == 1:
+        return Common(mean_square, 0.0)
+    variance = float(latents.var(dim=0).mean())
+    return Common(max(mean_square - variance / k, 0.0), variance)
 
 
 def channel_means(latents: Tensor, mean: Mean) -> Tensor:
@@ -174,12 +207,13 @@ def amplify(latents: Tensor) -> Tensor:
     return latents.mean(dim=0).square().mean().rsqrt()
 
 
-def mean_bias(rows: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
-    """Method -> N -> |channel mean|, averaged over classes and channels."""
-    found: dict[str, dict[int, list[float]]] = {}
+def by_count(rows: list[dict[str, Any]], method: str, column: str) -> dict[int, float]:
+    """N -> the magnitude of one column of a method's rows, averaged over classes and channels."""
+    found: dict[int, list[float]] = {}
     for row in rows:
-        found.setdefault(row["method"], {}).setdefault(row["N"], []).append(abs(row["channel mean"]))
-    return {method: {n: float(np.mean(values)) for n, values in by_n.items()} for method, by_n in found.items()}
+        if row["method"] == method:
+            found.setdefault(row["N"], []).append(abs(row[column]))
+    return {n: float(np.mean(values)) for n, values in found.items()}
 
 
 def fit_line(x: Any, y: Any) -> Line:

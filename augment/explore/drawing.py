@@ -63,7 +63,7 @@ def save_sheets(path: Path, blocks: Mapping[str, Tensor], rows: Sequence[str], c
         axes.tick_params(axis="y", labelleft=axes.get_subplotspec().is_first_col())
         axes.spines[:].set_visible(False)
         axes.set_title(title, fontsize=10.5)
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.08)
 
 
 def charts(count: int, width: float = 5.2, height: float = 4.0) -> tuple[Figure, list[Any]]:

@@ -5,7 +5,7 @@ memory.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,51 +20,12 @@ from augment.backbones.sampling import Sampler, Start, stack
 from augment.data import ImageSource, Item
 from augment.errors import UserError
 from augment.explore.extractor import Extractor
-from augment.interpolation import MEANS, NORMS, interpolate
+from augment.explore.sources import Sources
 from augment.inversion import check_inverted, invert_latents
-from augment.methods import MethodName
 from augment.mixing import noise_seed
 from augment.pipeline import QUIET_TRAINER, invert, warn_of_other_start
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Inverted latents of one class, to be mixed.
-
-    Attributes:
-        latents: Float32 [K, C, h, w].
-        prompt: Of the class.
-        unconditional: Null-text embeddings [K, steps, S, D], if they were inverted so.
-    """
-
-    latents: Tensor
-    prompt: str
-    unconditional: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.latents)
-
-    def mix(self, chosen: Sequence[int], weights: Tensor, method: MethodName) -> Start:
-        """The start of one image: some of the latents, weighted [N], by one pair of norm and mean adjustment.
-
-        Raises:
-            UserError: If the method is no such pair.
-        """
-        norm, _, mean = method.partition("/")
-        if norm not in NORMS or mean not in MEANS:
-            raise UserError(f"method: '{method}' is no pair of norm and mean adjustment such as nin/chm")
-        rows = list(chosen)
-        mixed = interpolate(self.latents[rows], weights, norm, mean)
-        unconditional = None
-        if self.unconditional is not None:  # embeddings are mixed linearly (Landolsi & Kahl, Appendix B)
-            unconditional = torch.einsum("n,nksd->ksd", weights, self.unconditional[rows])[None]
-        return Start(mixed[None], (self.prompt,), unconditional=unconditional)
-
-    def centroid(self, chosen: Sequence[int], method: MethodName) -> Start:
-        """The start of the chosen latents' centroid: all weights alike."""
-        return self.mix(chosen, torch.full((len(chosen),), 1 / len(chosen)), method)
 
 
 class Explorer:
@@ -261,9 +222,3 @@ def rows_of(start: Start, rows: slice) -> Start:
         negative=None if start.negative is None else start.negative[rows],
         seeds=None if start.seeds is None else start.seeds[rows],
     )
-
-
-def counts_up_to(counts: Sequence[int], available: int) -> list[int]:
-    """The numbers of sources that can be had; where some cannot, all there are take their place."""
-    possible = [n for n in counts if n <= available]
-    return possible if len(possible) == len(counts) or available in possible else [*possible, available]

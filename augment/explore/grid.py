@@ -83,7 +83,7 @@ class Grid:
         shown_rows = min(self.rows, len(p))
         labels = [f"{path} {n + 1}" for path in self.paths for n in range(shown_rows)]
         sheets = {name: torch.cat(parts) for name, parts in blocks.items()}
-        save_sheets(explorer.folder / "grid.png", sheets, labels, [f"{alpha:.2g}" for alpha in alphas])
+        save_sheets(explorer.folder / "grid.png", sheets, labels, [f"α={alpha:.2g}" for alpha in alphas])
         smooth = smoothness(rows)
         numbers: dict[str, Any] = {"smoothness": smooth, "two runs are equal": {k: v[0] for k, v in same.items()}}
         if len(samplers) == 2:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from augment.errors import UserError
 from augment.explore.drawing import change, grid_of, save_sheets, save_table
-from augment.explore.explorer import Explorer, Sources
+from augment.explore.explorer import Explorer
 from augment.explore.figure import Findings
+from augment.explore.sources import Sources
 from augment.explore.strip import statistics
 from augment.explore.video import frames_of, write_gif, write_mp4
 from augment.methods import MethodName

@@ -28,8 +28,8 @@ class Path2D:
         steps: Points on each path.
     """
 
-    start: tuple[float, float] = (1.95, 0.35)
-    end: tuple[float, float] = (-0.35, 1.15)
+    start: tuple[float, float] = (1.85, 0.1)
+    end: tuple[float, float] = (-0.75, 0.75)
     steps: PositiveInt = 101
 
     shows: ClassVar[str] = "interpolation paths in two dimensions, with the circle of norm √L"
@@ -53,7 +53,7 @@ class Path2D:
             axes.annotate(label, point.tolist(), xytext=(8, 4), textcoords="offset points", fontsize=12)
         axes.plot(0, 0, "+", color=GREY)
         axes.set_aspect("equal")
-        axes.legend(fontsize=9, loc="lower left")
+        axes.legend(fontsize=9, loc="lower center")
         axes.set_title("paths between two latents in two dimensions")
         figure.savefig(explorer.folder / "path2d.png")
         rows = [

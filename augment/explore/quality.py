@@ -12,9 +12,10 @@ from augment.data import to_tensor
 from augment.errors import UserError
 from augment.explore.bias import CENTROID
 from augment.explore.drawing import MEAN_LINES, NORM_COLOURS, charts, save_table, square_root_axis
-from augment.explore.explorer import Explorer, Sources, counts_up_to
+from augment.explore.explorer import Explorer
 from augment.explore.extractor import cosine_distance, frechet_distance
 from augment.explore.figure import Findings
+from augment.explore.sources import Sources, counts_up_to
 from augment.methods import MethodName
 from augment.mixing import draw_mixture
 
@@ -36,7 +37,7 @@ class Quality:
         images: Centroids per class, method and N, each of another random subset.
     """
 
-    counts: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32)
+    counts: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32, 64)
     methods: tuple[MethodName, ...] = (
         "lin/0", "lin/m", "lin/chm", "fix/0", "fix/m", "fix/chm", "nin/0", "nin/m", "nin/chm",
     )  # fmt: skip

@@ -7,8 +7,9 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from augment.explore.drawing import grid_of, save_sheets, save_table
-from augment.explore.explorer import Explorer, Sources, counts_up_to
+from augment.explore.explorer import Explorer
 from augment.explore.figure import Findings
+from augment.explore.sources import Sources, counts_up_to
 from augment.methods import MethodName
 
 

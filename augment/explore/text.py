@@ -56,7 +56,7 @@ class Text:
         gammas = torch.linspace(0, 1, self.columns).tolist()
         title = f"from '{ends[0]}' to '{ends[1]}'"
         save_sheets(explorer.folder / "text.png", {title: images}, labels, [f"{gamma:.2g}" for gamma in gammas])
-        words = [f"'{wrap(prompt)}'" for prompt in swaps]
+        words = [wrap(prompt) for prompt in swaps]
         save_sheets(explorer.folder / "text-swap.png", {"prompts at a fixed latent": swapped}, labels, words)
         rows: list[dict[str, Any]] = [
             {"γ": round(gamma, 4), "prompt": "", "change against γ = 0": change(images[:, n], images[:, 0])}
@@ -132,6 +132,6 @@ def sample(explorer: Explorer, noise: Tensor, condition: Condition) -> Tensor:
     return z.cpu()
 
 
-def wrap(prompt: str, width: int = 14) -> str:
+def wrap(prompt: str, width: int = 11) -> str:
     """The prompt as a heading of short lines."""
-    return "\n".join(textwrap.wrap(prompt, width)) or ""
+    return "\n".join(textwrap.wrap(prompt, width)) or "(empty)"

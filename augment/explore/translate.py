@@ -71,7 +71,14 @@ class Translate:
                 [row["shift of the latent"] for row in early], [row["measured shift, pixels"] for row in early]
             )
             numbers[f"{what}: measured pixels per column, first half of the way"] = round(line.slope, 2)
-        return Findings(("translate.png",), ("translate.csv",), numbers)
+        moved = numbers["window: measured pixels per column, first half of the way"]
+        note = ""
+        if moved < scale / 2:
+            note = (
+                f"This backbone does not move the object with the noise: {moved:g} pixels per column of the latent, "
+                f"where a translation would be {scale:g}."
+            )
+        return Findings(("translate.png",), ("translate.csv",), numbers, note)
 
 
 def exchange_slice(p: Tensor, q: Tensor, t: int) -> Tensor:
