@@ -75,13 +75,15 @@ class Morph:
     def sources(self, explorer: Explorer) -> tuple[Sources, list[str]]:
         """The inputs' latents and names. The prompt is that of the first: sources of a mixture share one."""
         names = explorer.classes(self.classes, 1 if "{class}" in explorer.model.prompt else self.inputs)
-        found = explorer.real(names)
         chosen = [(names[n % len(names)], n // len(names)) for n in range(self.inputs)]
         for name, number in chosen:
-            if number >= len(found[name]):
+            available = min(explorer.shots, len(explorer.pool[name]))
+            if number >= available:
                 raise UserError(
-                    f"morph.inputs: class '{name}' has {len(found[name])} images; lower it or raise --shots"
+                    f"morph.inputs: class '{name}' has {available} images, too few for {self.inputs} inputs from "
+                    f"{len(names)} classes; lower it, or raise --shots"
                 )
+        found = explorer.real(names)
         parts = [found[name] for name, _ in chosen]
         embeddings = [
             part.unconditional[n] for part, (_, n) in zip(parts, chosen, strict=True) if part.unconditional is not None
