@@ -115,8 +115,8 @@ def test_quality_names_the_extractor_and_the_papers_order(gallery: Path) -> None
     assert len(rows) == 2 * 3 * 2  # classes, methods, N
     assert {"fd_tinynet", "cosine distance"} < rows[0].keys()
     numbers = report(gallery, "quality")["numbers"]
-    assert sorted(numbers["fd_tinynet, order over all N"]) == ["fix/0", "fix/chm", "nin/chm"]
-    assert "fd_tinynet: fix/chm closer than fix/0, share of classes and N" in numbers
+    assert sorted(numbers["fd_tinynet, order at N = 3"]) == ["fix/0", "fix/chm", "nin/chm"]
+    assert numbers["fd_tinynet: fix/chm closer than fix/0, N from 2"].endswith(" of 4 cells")
 
 
 def test_ddim_is_the_same_twice_and_ddpm_with_the_same_seed_alone(gallery: Path) -> None:

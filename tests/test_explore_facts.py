@@ -158,7 +158,7 @@ def test_cosine_distance_of_known_directions() -> None:
 
 
 def test_the_papers_order_is_looked_for_in_every_cell() -> None:
-    assert expected(["fix/0", "fix/chm", "nin/0"]) == [("fix/chm", "fix/0"), ("fix/0", "nin/0")]
+    assert expected(["lin/0", "lin/chm", "fix/0", "fix/chm", "nin/0"]) == [("fix/chm", "fix/0"), ("fix/0", "nin/0")]
     near = {"fix/0": 2.0, "fix/chm": 1.0, "nin/0": 3.0}
     rows = [
         {"class": c, "method": m, "N": n, "fd_x": d * n, "cosine distance": -d}
@@ -166,11 +166,11 @@ def test_the_papers_order_is_looked_for_in_every_cell() -> None:
         for m, d in near.items()
         for n in (2, 8)
     ]
-    numbers = compare(rows, "fd_x", 8)
-    assert list(numbers["fd_x, order over all N"]) == ["fix/chm", "fix/0", "nin/0"]
-    assert numbers["fd_x, order over N = 8"]["fix/chm"] == 8
-    assert numbers["fd_x: fix/0 closer than nin/0, share of classes and N"] == 1
-    assert numbers["cosine distance: fix/chm closer than fix/0, share of classes and N"] == 0
+    numbers = compare(rows, "fd_x")
+    assert list(numbers["fd_x, order at N = 2"]) == ["fix/chm", "fix/0", "nin/0"]
+    assert numbers["fd_x, order at N = 8"]["fix/chm"] == 8
+    assert numbers["fd_x: fix/0 closer than nin/0, N from 8"] == "2 of 2 cells"
+    assert numbers["cosine distance: fix/chm closer than fix/0, N from 8"] == "0 of 2 cells"
 
 
 def test_a_sheet_places_rows_and_columns() -> None:
