@@ -13,7 +13,9 @@ from tiny_families import save_pixel, save_sd3
 
 from augment.cli import main
 from augment.data import ImageFolder
+from augment.errors import UserError
 from augment.explore.explorer import Explorer
+from augment.explore.grid import Grid
 from augment.explore.registry import FIGURES
 from augment.explore.text import Text
 from augment.inversion import Inversion
@@ -208,6 +210,18 @@ def test_the_ends_of_a_text_path_are_what_the_prompts_give(explorer: Explorer) -
     for column, prompt in ((0, "a rød"), (2, "a sky")):
         torch.testing.assert_close(path[:, column], explorer.denoise(Start(noise, (prompt,) * 2)))
     assert not torch.equal(path[:, 1], path[:, 0])
+
+
+def test_a_path_between_images_joins_the_first_two_of_each_class(explorer: Explorer) -> None:
+    p, q, prompts = Grid(between="images", samples=2).ends(explorer)
+    for n, name in enumerate(("blue sky", "green.leaf")):
+        latents = explorer.real([name])[name].latents
+        assert torch.equal(p[n], latents[0]) and torch.equal(q[n], latents[1])
+    assert prompts == ("a blue sky", "a green.leaf")
+    explorer.shots = 1
+    explorer._real.clear()
+    with pytest.raises(UserError, match=r"grid\.between: a class has one image only; raise --shots or join noise"):
+        Grid(between="images", samples=2).ends(explorer)
 
 
 def test_a_flow_model_has_no_ddpm(train_folder: Path, extractor_folder: Path, tmp_path: Path) -> None:

@@ -75,9 +75,12 @@ class Quality:
             square_root_axis(axes, counts)
             axes.set_ylabel(f"{distance} ({extractor.name} features)" if distance == COSINE else distance)
             axes.set_ylim(bottom=0)
-        panels[0].set_title(f"mean ± standard deviation over {len(names)} classes", fontsize=10)
+        panels[0].set_title(
+            "mean ± standard deviation over classes: " + ", ".join(names[:4]) + (" …" if len(names) > 4 else ""),
+            fontsize=10,
+        )
         panels[1].set_title(f"{self.images} centroids per class, method and N", fontsize=10)
-        panels[1].legend(fontsize=8, ncols=3)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=9, fontsize=9)
         figure.savefig(explorer.folder / "quality.png")
         return Findings(("quality.png",), ("quality.csv",), compare(rows, distances[0]))
 

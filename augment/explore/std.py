@@ -27,7 +27,7 @@ class Std:
 
     shows: ClassVar[str] = "images from s·z for s from 0.5 to 1.5"
     look_for: ClassVar[str] = (
-        "small s washes detail out, as linear mixing does, and large s overdoes it; the model knows only s near 1"
+        "small s washes detail out, as linear mixing does, and large s overdoes it; the model was trained for s = 1"
     )
     origin: ClassVar[str] = "latent-space study, the standard deviation of the latent"
 

@@ -35,7 +35,7 @@ class Strip:
 
     shows: ClassVar[str] = "centroids of N inverted images, for growing N and several norm/mean pairs"
     look_for: ClassVar[str] = (
-        "lin fades with N, fix/0 degenerates as its bias grows with √N, and the chm rows keep colour and detail longest"
+        "lin fades as N grows; whether fix/0 degenerates with its growing bias, and the chm rows keep colour and detail"
     )
     origin: ClassVar[str] = "Landolsi & Kahl, Fig. 1, 3, 5, 8–12"
 

@@ -29,8 +29,8 @@ class Translate:
 
     shows: ClassVar[str] = "a window sliding over two concatenated latents, and the exchange of one slice alone"
     look_for: ClassVar[str] = (
-        "under the window the object moves to the left with the noise and its style drifts; the slice moves nothing "
-        "and turns one image into the other from the left"
+        "whether the object moves to the left with the noise under the window, while its style drifts; the slice moves "
+        "nothing and turns one image into the other from the left"
     )
     origin: ClassVar[str] = "latent-space study, the translation operator T and the slice operator C"
 
