@@ -135,22 +135,13 @@ class Bias:
         """Channel means of both methods, and their mean magnitude with fit and prediction."""
         figure, (*panels, summary) = charts(3, 4.7, 4.3)
         counts = sorted({row["N"] for row in rows})
-        colours = dict(enumerate((BLUE, ORANGE)))
+        colours = (BLUE, ORANGE)
         for axes, method in zip(panels, ("fix/0", "fix/chm"), strict=True):
             for name in dict.fromkeys(row["class"] for row in rows):
                 for c in range(min(DRAWN, 1 + max(row["channel"] for row in rows))):
                     curve = [r for r in rows if (r["class"], r["method"], r["channel"]) == (name, method, c)]
-                    heights = [row["channel mean"] for row in curve]
-                    axes.plot(
-                        [row["N"] for row in curve],
-                        heights,
-                        "o-",
-                        color=colours[c],
-                        ms=3,
-                        lw=1.2,
-                        alpha=0.7,
-                        label=f"channel {c}",
-                    )
+                    x, y = [row["N"] for row in curve], [row["channel mean"] for row in curve]
+                    axes.plot(x, y, "o-", color=colours[c], ms=3, lw=1.2, alpha=0.7, label=f"channel {c}")
             square_root_axis(axes, counts)
             axes.set_title(f"{method}, one line per class")
             axes.axhline(0, color=GREY, lw=0.8)

@@ -59,33 +59,29 @@ class Grid:
         alphas = torch.linspace(0, 1, self.columns).tolist()
         blocks: dict[str, list[Tensor]] = {name: [] for name in samplers}
         rows: list[dict[str, Any]] = []
-        same: dict[str, list[bool]] = {}
+        equal: dict[str, bool] = {}
         for path in self.paths:
             latents = torch.stack([along(a, b, alpha, path) for a, b in zip(p, q, strict=True) for alpha in alphas])
             for name, sampler in samplers.items():
-
-                def run(seed: int, sampler: Sampler = sampler, latents: Tensor = latents, name: str = name) -> Tensor:
-                    return explorer.images(self.start(latents, prompts, seed), f"grid: {name}", sampler)
-
-                images = run(explorer.seed)
-                shown = grid_of(images, len(p))  # [samples, columns, 3, H, W]
-                blocks[name].append(shown[: self.rows])
+                start = self.start(latents, prompts, explorer.seed)
+                images = explorer.images(start, f"grid: {name}, {path}", sampler)
+                lines = grid_of(images, len(p))  # [samples, columns, 3, H, W]
+                blocks[name].append(lines[: self.rows])
                 rows += [
                     {"sampler": name, "path": path, "pair": number} | row
-                    for number, line in enumerate(shown)
+                    for number, line in enumerate(lines)
                     for row in steps(extractor.features(line), alphas)
                 ]
                 if path == self.paths[0]:
-                    first = to_uint8(images)
-                    same[f"{name}, same seed"] = [torch.equal(first, to_uint8(run(explorer.seed)))]
-                    same[f"{name}, another seed"] = [torch.equal(first, to_uint8(run(explorer.seed + 1)))]
+                    for seed, what in ((explorer.seed, "same seed"), (explorer.seed + 1, "another seed")):
+                        again = explorer.images(self.start(latents, prompts, seed), f"grid: {name} again", sampler)
+                        equal[f"{name}, {what}"] = torch.equal(to_uint8(images), to_uint8(again))
         save_table(explorer.folder / "grid.csv", rows)
-        shown_rows = min(self.rows, len(p))
-        labels = [f"{path} {n + 1}" for path in self.paths for n in range(shown_rows)]
+        labels = [f"{path} {n + 1}" for path in self.paths for n in range(min(self.rows, len(p)))]
         sheets = {name: torch.cat(parts) for name, parts in blocks.items()}
         save_sheets(explorer.folder / "grid.png", sheets, labels, [f"α={alpha:.2g}" for alpha in alphas])
         smooth = smoothness(rows)
-        numbers: dict[str, Any] = {"smoothness": smooth, "two runs are equal": {k: v[0] for k, v in same.items()}}
+        numbers: dict[str, Any] = {"smoothness": smooth, "two runs are equal": equal}
         if len(samplers) == 2:
             stochastic, deterministic = samplers
             numbers["DDPM over DDIM"] = {

@@ -68,12 +68,8 @@ class Text:
         ]
         save_table(explorer.folder / "text.csv", rows)
         by_words = change(images[:, -1], images[:, 0])
-        by_noise = change(images[:, 0], images[:, 0].roll(1, 0)) if self.samples > 1 else float("nan")
-        numbers = {
-            "change by the words": round(by_words, 4),
-            "change by other noise": round(by_noise, 4),
-            "share": round(by_words / by_noise, 3) if by_noise else None,
-        }
+        by_noise = change(images[:, 0], images[:, 0].roll(1, 0))
+        numbers = {"change by the words": round(by_words, 4), "change by other noise": round(by_noise, 4)}
         note = ""
         if by_words < 0.2 * by_noise:
             note = (
@@ -93,7 +89,8 @@ class Text:
 
     def path(self, explorer: Explorer, noise: Tensor, ends: tuple[str, str]) -> Tensor:
         """Clean latents [samples * columns, C, h, w], a row per noise latent."""
-        conditions = [mixed(explorer.backbone, ends, g) for g in torch.linspace(0, 1, self.columns).tolist()]
+        backbone = explorer.prepared()
+        conditions = [mixed(backbone, ends, g) for g in torch.linspace(0, 1, self.columns).tolist()]
         lines = []
         for condition in conditions:  # one batch per column: its rows share the condition
             parts = [sample(explorer, part, condition) for part in torch.split(noise, explorer.batch_size)]
