@@ -79,7 +79,7 @@ def charts(count: int, width: float = 5.2, height: float = 4.0) -> tuple[Figure,
 def square_root_axis(axes: Any, counts: Sequence[int]) -> None:
     """Numbers of sources on a square-root scale, so that growth by √N is a straight line (paper, Fig. 4)."""
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
-    axes.set_xlim(0, max(counts) * 1.04)
+    axes.set_xlim(0, max(counts) * 1.06)
     apart = 0.045 * max(counts) ** 0.5  # ticks closer than this would print over each other
     shown: list[int] = []
     for count in sorted(counts, reverse=True):

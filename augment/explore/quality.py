@@ -1,6 +1,7 @@
 """Figure `quality`: how good are the images of centroids, by norm and mean adjustment and number of sources?"""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -61,28 +62,8 @@ class Quality:
         counts = counts_up_to(self.counts, min(map(len, sources.values())))
         rows = [row for name in names for row in self.measure(explorer, name, sources[name], counts)]
         save_table(explorer.folder / "quality.csv", rows)
-        distances = (extractor.distance_name, COSINE)
-        figure, panels = charts(2, 6.2, 4.6)
-        for axes, distance in zip(panels, distances, strict=True):
-            for method in self.methods:
-                norm, mean = method.split("/")
-                found = [[r[distance] for r in rows if (r["method"], r["N"]) == (method, n)] for n in counts]
-                axes.errorbar(
-                    counts, [np.mean(values) for values in found], [np.std(values) for values in found],
-                    fmt="o" + MEAN_LINES[mean], color=NORM_COLOURS[norm], ms=3.5, lw=1.4, capsize=2, elinewidth=0.7,
-                    label=method,
-                )  # fmt: skip
-            square_root_axis(axes, counts)
-            axes.set_ylabel(f"{distance} ({extractor.name} features)" if distance == COSINE else distance)
-            axes.set_ylim(bottom=0)
-        panels[0].set_title(
-            "mean ± standard deviation over classes: " + ", ".join(names[:4]) + (" …" if len(names) > 4 else ""),
-            fontsize=10,
-        )
-        panels[1].set_title(f"{self.images} centroids per class, method and N", fontsize=10)
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=9, fontsize=9)
-        figure.savefig(explorer.folder / "quality.png")
-        return Findings(("quality.png",), ("quality.csv",), compare(rows, distances[0]))
+        plot(explorer.folder / "quality.png", rows, extractor.distance_name, extractor.name)
+        return Findings(("quality.png",), ("quality.csv",), compare(rows, extractor.distance_name))
 
     def measure(self, explorer: Explorer, name: str, sources: Sources, counts: list[int]) -> list[dict[str, Any]]:
         """Distances of one class's centroid images, a row per method and N."""
@@ -109,6 +90,29 @@ class Quality:
                     }
                 )
         return rows
+
+
+def plot(path: Path, rows: list[dict[str, Any]], frechet: str, extractor: str) -> None:
+    """Both distances against N, a line per method; methods stand a little apart, so that error bars can be told."""
+    methods, counts = (list(dict.fromkeys(row[key] for row in rows)) for key in ("method", "N"))
+    names = list(dict.fromkeys(row["class"] for row in rows))
+    figure, panels = charts(2, 6.2, 4.8)
+    for axes, distance in zip(panels, (frechet, COSINE), strict=True):
+        for number, method in enumerate(methods):
+            norm, mean = method.split("/")
+            found = [[r[distance] for r in rows if (r["method"], r["N"]) == (method, n)] for n in counts]
+            aside = 0.007 * max(counts) ** 0.5 * (number - (len(methods) - 1) / 2)
+            axes.errorbar(
+                [(n**0.5 + aside) ** 2 for n in counts], [np.mean(v) for v in found], [np.std(v) for v in found],
+                fmt="o" + MEAN_LINES[mean], color=NORM_COLOURS[norm], ms=3.5, lw=1.4, elinewidth=0.7, label=method,
+            )  # fmt: skip
+        square_root_axis(axes, counts)
+        axes.set_ylabel(f"{distance} ({extractor} features)" if distance == COSINE else distance)
+        axes.set_ylim(bottom=0)
+    shown = ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
+    figure.suptitle(f"mean ± standard deviation over classes ({len(names)}: {shown})", fontsize=10)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=9, fontsize=9)
+    figure.savefig(path)
 
 
 def compare(rows: list[dict[str, Any]], frechet: str) -> dict[str, Any]:
