@@ -207,18 +207,6 @@ class Explorer:
 
     def _batches(self, start: Start, label: str) -> Iterable[Start]:
         size = self.batch_size
-        batches = [rows_of(start, slice(n, n + size)) for n in range(0, len(start.latent), size)]
+        batches = [start.take(slice(n, n + size)) for n in range(0, len(start.latent), size)]
         hidden = len(batches) < 2
         return track(batches, label, console=Console(stderr=True), transient=True, disable=hidden)
-
-
-def rows_of(start: Start, rows: slice) -> Start:
-    """Some of a start's latents, with all that belongs to them."""
-    return replace(
-        start,
-        latent=start.latent[rows],
-        prompts=start.prompts[rows],
-        unconditional=None if start.unconditional is None else start.unconditional[rows],
-        negative=None if start.negative is None else start.negative[rows],
-        seeds=None if start.seeds is None else start.seeds[rows],
-    )

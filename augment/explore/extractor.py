@@ -1,8 +1,7 @@
 """How far are images from each other? Features of one extractor, and the distances between sets of them."""
 
 import torch
-from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torch import Tensor
 
 BATCH = 64
 
@@ -22,12 +21,13 @@ class Extractor:
 
     def __init__(self, name: str, weights: str | None, image_size: int, device: torch.device) -> None:
         # The classifier's package knows the extractors; a figure that asks for none runs without it.
-        from classify.metrics import FrechetDistance
+        from classify.extractor import Extractor as Pretrained
+        from classify.metrics import frechet_name
 
-        distance = FrechetDistance(name, weights, image_size, device)
-        self.name = name
-        self.distance_name: str = distance.name
-        self.network: nn.Module = distance.metric.inception
+        pretrained = Pretrained(name, weights, image_size, device)
+        self.name = pretrained.name
+        self.distance_name = frechet_name(pretrained.name)
+        self.network = pretrained.network
         self.device = device
 
     @torch.inference_mode()
@@ -45,23 +45,11 @@ def to_uint8(images: Tensor) -> Tensor:
 
 def frechet_distance(real: Tensor, made: Tensor) -> float:
     """The Fréchet distance between two sets of features [B, D]."""
-    metric = FrechetInceptionDistance(_Given(real.shape[1]))
-    metric.update(real, real=True)
-    metric.update(made, real=False)
-    return float(metric.compute())
+    from classify.metrics import frechet_distance as distance
+
+    return distance(real, made)
 
 
 def cosine_distance(centre: Tensor, made: Tensor) -> float:
     """Mean cosine distance of features [B, D] from the mean of the real ones [D] (Landolsi & Kahl, Section 6)."""
     return float(1 - torch.cosine_similarity(made, centre[None]).mean())
-
-
-class _Given(nn.Module):
-    """An extractor whose images are the features themselves."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
