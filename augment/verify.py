@@ -29,7 +29,10 @@ def verify(folder: Path) -> int:
     manifest = read_manifest(folder)
     if not manifest["shards"]:
         raise UserError(f"dataset: '{folder}' is not finished; run `augment synthesize` on it again")
-    shards = track(manifest["shards"].items(), "verify", console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    shards = track(
+        manifest["shards"].items(), "verify", console=console, transient=True, disable=not console.is_terminal
+    )
     faults = [fault for name, facts in shards if (fault := find_fault(folder / name, facts)) is not None]
     if faults:
         raise UserError(

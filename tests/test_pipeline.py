@@ -48,6 +48,7 @@ def test_what_lies_in_the_folder(dataset: Path) -> None:
         "_info.json",
         "dataset.json",
         "run.json",
+        "README.md",
     }
 
 
