@@ -11,10 +11,15 @@ Train a timm classifier on a few real images plus synthetic shards, and compare 
 commands:
   fit     train one classifier for a fixed number of steps and test it once
   study   compare augmentation methods over several seeds; writes a table and a report
+  rank    mean rank of each method over several studies
 
 classify COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
 
-COMMANDS = {"fit": "classify.commands:fit_command", "study": "classify.commands:study_command"}
+COMMANDS = {
+    "fit": "classify.commands:fit_command",
+    "study": "classify.commands:study_command",
+    "rank": "classify.commands:rank_command",
+}
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -13,8 +13,9 @@ from augment.parsing import CommandParser, OutputCLI, add_switch, quiet
 from augment.shards import write_json
 from classify.classifier import Classifier
 from classify.data import ClassificationData
+from classify.rank import print_ranking, rank
 from classify.study import study
-from classify.training import fit_and_test, reference_distance, synthetic_distance
+from classify.training import check_test_images, fit_and_test, reference_distance, synthetic_distance
 
 
 class FitCLI(OutputCLI):
@@ -61,6 +62,7 @@ def fit_command(args: list[str]) -> None:
         made = {manifest["classes"][shot["label"]] for shot in manifest["few_shot"]}
         extractor, weights, size = cli.config.extractor, cli.config.extractor_weights, manifest["config"]["resolution"]
         distance = reference_distance(extractor, weights, reference, size, data.skip_bad, made)
+    check_test_images(data.source, [data.few_shot])
     fitted = fit_and_test(cli.model, data, cli.trainer)
     if not cli.trainer.is_global_zero:
         return
@@ -91,3 +93,10 @@ def study_command(args: list[str]) -> None:
     config = parser.instantiate_classes(parser.parse_args(args))
     del config["config"]
     study(**config, command=shlex.join(["classify", "study", *args]))
+
+
+def rank_command(args: list[str]) -> None:
+    """Rank rows over several studies."""
+    parser = CommandParser(prog="classify rank", description="Mean rank of each row over several studies.")
+    parser.add_argument("studies", nargs="+", help="Folders written by `classify study`.")
+    print_ranking(rank([Path(folder) for folder in parser.parse_args(args).studies]))

@@ -1,231 +1,269 @@
 """What did the study find? `results.csv`, `report.md` and a self-contained `report.html`."""
 
-import base64
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as TerminalTable
 
 from augment.data import ImageSource
 from augment.few_shot import choose_few_shot_set
 from augment.shards import shard_name
-from classify.figures import accuracy_against, accuracy_bars, real_grid, synthetic_grid
-from classify.statistics import Estimate, estimate, paired
+from classify.adequacy import Adequacy
+from classify.figures import accuracy_against, accuracy_bars, accuracy_by_shots, real_grid, synthetic_grid
+from classify.grid import slug
+from classify.latents import LatentStatistics
+from classify.pages import Page, Picture, Section, Table, Value, render
+from classify.statistics import Comparison, Estimate, estimate
+from classify.summary import (
+    BASELINE,
+    TESTS,
+    Block,
+    Results,
+    Summary,
+    class_differences,
+    number,
+    p_value,
+    percent,
+    points,
+    summarize,
+)
 
 GRID_ROWS = 3
-TEMPLATES = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One method's row of the table."""
-
-    method: str
-    accuracy: Estimate
-    gain: Estimate | None
-    distance: Estimate | None
-    synthesis: float
-    training: float
-    testing: float
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What a mean adjustment changes under one norm: accuracy with it minus accuracy without."""
-
-    adjusted: str
-    plain: str
-    change: Estimate
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the report, with what to look for."""
-
-    file: str
-    title: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Everything the report says in numbers."""
-
-    lines: list[Line]
-    pairs: list[Pair]
-    seeds: int
-    shots: int
-    distance: str
-    inversion: float
-
-    @property
-    def answer(self) -> str:
-        """The finding in two sentences."""
-        best = max(self.lines, key=lambda line: line.accuracy.mean)
-        text = f"Best mean accuracy: {best.method} with {percent(best.accuracy)} % over {self.seeds} seeds"
-        if best.gain is not None:
-            verdict = "" if best.gain.clear else ", which the interval cannot tell from no gain"
-            text += f", {points(best.gain)} points against real images alone{verdict}"
-        text += "."
-        if self.pairs:
-            listed = "; ".join(f"{pair.adjusted} {points(pair.change)}" for pair in self.pairs)
-            clear = sum(pair.change.clear for pair in self.pairs)
-            text += (
-                f" Channel-wise mean adjustment against the same norm without it, points of accuracy: {listed}; "
-                f"intervals that exclude zero: {clear} of {len(self.pairs)}."
-            )
-        return text
-
-
-def summarize(rows: list[dict[str, Any]], distance: str) -> Summary:
-    """Means over seeds and paired differences; only seeds that a method has in common with the other are paired."""
-    frame = pd.DataFrame(rows)
-    accuracy = {str(m): g.set_index("seed")["top1"].sort_index() for m, g in frame.groupby("method", sort=False)}
-
-    def difference(first: str, second: str) -> Estimate:
-        both = accuracy[first].index.intersection(accuracy[second].index)
-        return paired(accuracy[first][both].tolist(), accuracy[second][both].tolist())
-
-    lines = []
-    for method, values in accuracy.items():
-        members = frame[frame["method"] == method]
-        made = method != "none"
-        lines.append(
-            Line(
-                method=method,
-                accuracy=estimate(values.tolist()),
-                gain=difference(method, "none") if made and "none" in accuracy else None,
-                distance=estimate(members[distance].tolist()) if made else None,
-                synthesis=float(members["seconds"].map(lambda s: s.get("synthesize", 0.0)).mean()),
-                training=float(members["seconds"].map(lambda s: s["train"]).mean()),
-                testing=float(members["seconds"].map(lambda s: s["test"]).mean()),
-            )
-        )
-    pairs = [
-        Pair(method, plain, difference(method, plain))
-        for method in accuracy
-        if method.endswith("/chm") and (plain := method.removesuffix("chm") + "0") in accuracy
-    ]
-    inversion = frame["seconds"].map(lambda s: s.get("invert", 0.0)).groupby(frame["seed"]).max().mean()
-    return Summary(lines, pairs, int(frame["seed"].nunique()), int(frame["shots"].iloc[0]), distance, float(inversion))
+TITLE = "Which augmentation gives the best classifier?"
 
 
 def write_report(
     folder: Path,
-    rows: list[dict[str, Any]],
+    results: Sequence[Results],
     source: ImageSource,
-    config: dict[str, Any],
-    distance: str,
+    config: Mapping[str, Any],
+    reference: str | None,
     command: str,
-    versions: dict[str, str],
+    skip_bad: bool,
 ) -> None:
-    """Write the tables, figures and pages of a study, and print its table.
+    """Write the tables, figures and pages of a study, and print its tables.
 
     Args:
         folder: Of the study.
-        rows: One per finished cell.
+        results: One per finished cell.
         source: Where the real images come from.
         config: Of the study.
-        distance: Name of the Fréchet distance among the rows' fields.
+        reference: Row that all others are compared with, beside the baseline.
         command: How the study was started.
-        versions: Of the libraries.
+        skip_bad: Whether unreadable images were passed over.
     """
-    summary = summarize(rows, distance)
-    flat = [{k: v for k, v in row.items() if not isinstance(v, dict | list)} | seconds_of(row) for row in rows]
-    pd.DataFrame(flat).to_csv(folder / "results.csv", index=False)
-    pictures = draw(folder, summary, rows, source)
-    context = {
-        "summary": summary,
-        "per_class": per_class(rows),
-        "config": config,
-        "command": command,
-        "versions": versions,
-        "percent": percent,
-        "points": points,
-        "number": number,
-        "pictures": pictures,
-    }
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["embed"] = lambda file: base64.b64encode((folder / file).read_bytes()).decode()
-    for page in ("report.html", "report.md"):
-        template = (TEMPLATES / f"{page}.jinja").read_text(encoding="utf-8")
-        environment.autoescape = page.endswith("html")
-        (folder / page).write_text(environment.from_string(template).render(context), encoding="utf-8")
-    print_table(summary, folder)
-
-
-def seconds_of(row: dict[str, Any]) -> dict[str, float]:
-    """The seconds of a row's stages as columns."""
-    return {f"seconds_{stage}": round(value, 3) for stage, value in row["seconds"].items()}
-
-
-def per_class(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Mean accuracy of each class (rows) under each method (columns)."""
-    frame = pd.DataFrame([{"method": row["method"], **row["per_class"]} for row in rows])
-    return frame.groupby("method", sort=False).mean().T
-
-
-def draw(folder: Path, summary: Summary, rows: list[dict[str, Any]], source: ImageSource) -> list[Picture]:
-    """Draw every figure below `figures`."""
+    summary = summarize(results, reference)
+    write_csv(folder / "results.csv", results)
     (folder / "figures").mkdir(exist_ok=True)
-    accuracy = {line.method: line.accuracy for line in summary.lines}
-    values = {name: [row["top1"] for row in rows if row["method"] == name] for name in accuracy}
-    accuracy_bars(folder / "figures/accuracy.png", accuracy, values)
-    pictures = [Picture("figures/accuracy.png", "Accuracy", "Dashed: real images alone. Look for intervals beyond it.")]
-    distances = {line.method: line.distance for line in summary.lines if line.distance is not None}
-    if distances:
-        accuracy_against(folder / "figures/distance.png", accuracy, distances, summary.distance)
-        caption = f"Does a smaller {summary.distance} (synthetic against real pool) mean a better classifier?"
-        pictures.append(Picture("figures/distance.png", "Accuracy against distance", caption))
-    seed = rows[0]["seed"]
-    few_shot = choose_few_shot_set(source, summary.shots, seed, skip_bad=True)
-    real_grid(source, few_shot, GRID_ROWS).save(folder / "figures/real.png")
-    pictures.append(Picture("figures/real.png", "Real", f"Few-shot images of seed {seed}, a column per class."))
-    for name in distances:
-        slug = name.replace("/", "-")
-        shard = folder / "datasets" / f"{slug}-seed{seed}" / shard_name(0)
-        if shard.is_file():
-            synthetic_grid(shard, GRID_ROWS).save(folder / f"figures/{slug}.png")
-            caption = f"First synthetic images of seed {seed}; all methods mix the same sources with the same weights."
-            pictures.append(Picture(f"figures/{slug}.png", name, caption))
-    return pictures
+    sections = [
+        backbone_section(folder, results),
+        *(block_section(folder, block, summary, results) for block in summary.blocks),
+        shots_section(folder, summary),
+        classes_section(summary, results),
+        latents_section(folder, results),
+        images_section(folder, results, source, skip_bad),
+    ]
+    page = Page(
+        TITLE,
+        (summary.answer, *(block.answer for block in summary.blocks)),
+        tuple(section for section in sections if section is not None),
+        command,
+        json.dumps(config, indent=2, ensure_ascii=False),
+        f"Real images: sha256 {config['source']['sha256']}…; every cell's key and its dataset's fingerprint stand in "
+        f"results.csv. " + ", ".join(f"{name} {version}" for name, version in config["versions"].items()),
+    )
+    render(folder, page)
+    print_tables(summary, folder)
 
 
-def print_table(summary: Summary, folder: Path) -> None:
-    """Print the study's table to the terminal."""
-    table = Table(title=f"{summary.seeds} seeds, {summary.shots} shots per class, mean ± 95 % interval")
-    for column in ("method", "top-1, %", "against none", summary.distance, "synthesis, s", "training, s"):
-        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=column != "synthesis, s")
-    for line in summary.lines:
-        table.add_row(
-            line.method,
-            percent(line.accuracy),
-            points(line.gain) if line.gain else "–",
-            number(line.distance) if line.distance else "–",
-            f"{line.synthesis:.1f}",
-            f"{line.training:.1f}",
+def write_csv(path: Path, results: Sequence[Results]) -> None:
+    """One line per cell, one column per figure."""
+    flat = [
+        {name: value for name, value in cell.items() if not isinstance(value, dict | list)}
+        | cell["set"]
+        | {f"seconds_{stage}": round(value, 3) for stage, value in cell["seconds"].items()}
+        for cell in results
+    ]
+    pd.DataFrame(flat).to_csv(path, index=False)
+
+
+def backbone_section(folder: Path, results: Sequence[Results]) -> Section | None:
+    """Whether the backbone is good enough to rank anything."""
+    path = folder / "adequacy.json"
+    made = [cell for cell in results if "recognised" in cell["set"]]
+    if not path.is_file():
+        return None
+    adequacy = Adequacy(**json.loads(path.read_text(encoding="utf-8")))
+    rows = dict.fromkeys(cell["row"] for cell in made)
+    shares = {r: estimate([cell["set"]["recognised"] for cell in made if cell["row"] == r]).mean for r in rows}
+    return Section("Is the backbone good enough?", adequacy.sentence(shares))
+
+
+def value(e: Estimate | None, text: str, strong: bool = False) -> Value:
+    """An estimate in a table."""
+    return Value("–") if e is None else Value(text, e.mean, strong)
+
+
+def difference(comparison: Comparison | None) -> tuple[Value, Value]:
+    """A difference and its p-value in a table."""
+    if comparison is None:
+        return Value("–"), Value("–")
+    strong = comparison.significant
+    order = comparison.adjusted if comparison.change.has_interval else None
+    return value(comparison.change, points(comparison.change), strong), Value(p_value(comparison), order, strong)
+
+
+def block_table(block: Block, summary: Summary) -> Table:
+    """All rows of a block."""
+    versus = summary.reference if any(line.versus for line in block.lines) else None
+    head = ["row", "top-1, %", f"against {BASELINE}, points", "p"]
+    head += [f"against {versus}, points", "p"] if versus else []
+    head += [*summary.scores, *summary.measures, "synthesis, s", "training, s"]
+    rows = []
+    for line in block.lines:
+        cells = [Value(line.row, line.row), value(line.accuracy, percent(line.accuracy)), *difference(line.gain)]
+        cells += difference(line.versus) if versus else ()
+        for names, found in ((summary.scores, line.scores), (summary.measures, line.measures)):
+            cells += [value(found.get(name), number(found[name]) if name in found else "") for name in names]
+        cells += [Value(f"{seconds:.1f}", seconds) for seconds in (line.synthesis, line.training)]
+        rows.append(tuple(cells))
+    return Table(tuple(head), tuple(rows))
+
+
+def block_section(folder: Path, block: Block, summary: Summary, results: Sequence[Results]) -> Section:
+    """Tables and charts of one classifier at one number of shots."""
+    name = f"{slug(block.classifier)}-shots{block.shots}"
+    accuracy = {line.row: line.accuracy for line in block.lines}
+    members = [c for c in results if (c["classifier"], c["shots"]) == (block.classifier, block.shots)]
+    seeds = {row: [cell["top1"] for cell in members if cell["row"] == row] for row in accuracy}
+    accuracy_bars(folder / f"figures/accuracy-{name}.png", accuracy, seeds)
+    pictures = [Picture(f"figures/accuracy-{name}.png", "Accuracy", "Large: mean and 95 % interval; small: seeds.")]
+    measure = next(iter(summary.measures), None)
+    distances = {line.row: line.measures[measure].mean for line in block.lines if measure in line.measures}
+    if measure is not None and len(distances) > 1:
+        accuracy_against(folder / f"figures/distance-{name}.png", accuracy, distances, f"{measure} (lower is closer)")
+        caption = "Does a synthetic set nearer to the real images train a better classifier?"
+        pictures.append(Picture(f"figures/distance-{name}.png", f"Accuracy against {measure}", caption))
+    if len(accuracy) > 1:
+        costs = {line.row: line.cost for line in block.lines}
+        label = "seconds of synthesis and training"
+        accuracy_against(folder / f"figures/cost-{name}.png", accuracy, costs, label, front=True)
+        caption = "Grey line: rows that no cheaper one beats (Pareto front). Inversion, shared by all, is not counted."
+        pictures.append(Picture(f"figures/cost-{name}.png", "Accuracy against cost", caption))
+    tables = [("", block_table(block, summary))]
+    if block.pairs:
+        rows = tuple(
+            (Value(pair.adjusted, pair.adjusted), Value(pair.plain, pair.plain), *difference(pair.comparison))
+            for pair in block.pairs
         )
+        head = ("with channel-wise mean adjustment", "without", "change in accuracy, points", "p")
+        tables.append(("What mean adjustment changes", Table(head, rows)))
+    return Section(block.name, f"{block.seeds} seeds. {TESTS}", tuple(tables), tuple(pictures))
+
+
+def shots_section(folder: Path, summary: Summary) -> Section | None:
+    """Accuracy against the number of real images, for classifiers that were trained at several."""
+    pictures, tables = [], []
+    for classifier in dict.fromkeys(block.classifier for block in summary.blocks):
+        blocks = [block for block in summary.blocks if block.classifier == classifier]
+        if len(blocks) < 2:
+            continue
+        curves: dict[str, dict[int, Estimate]] = {}
+        for block in blocks:
+            for line in block.lines:
+                curves.setdefault(line.row, {})[block.shots] = line.accuracy
+        file = f"figures/shots-{slug(classifier)}.png"
+        accuracy_by_shots(folder / file, curves)
+        pictures.append(Picture(file, classifier, f"Black, with its 95 % interval: {BASELINE}."))
+        shots = [block.shots for block in blocks]
+        rows = tuple(
+            (Value(row, row), *(value(curve.get(n), percent(curve[n]) if n in curve else "") for n in shots))
+            for row, curve in curves.items()
+        )
+        tables.append((classifier, Table(("row", *(f"{n} shots, %" for n in shots)), rows)))
+    return Section("Accuracy against shots", "", tuple(tables), tuple(pictures)) if pictures else None
+
+
+def classes_section(summary: Summary, results: Sequence[Results]) -> Section | None:
+    """Accuracy of each class under the baseline, and what each row changes."""
+    tables = []
+    for block in summary.blocks:
+        cells = [c for c in results if (c["classifier"], c["shots"]) == (block.classifier, block.shots)]
+        if BASELINE not in {cell["row"] for cell in cells}:
+            continue
+        baseline, changes = class_differences(cells)
+        largest = max(changes.abs().to_numpy().max(initial=0), 1e-9)
+        first = (Value(f"{BASELINE}, %"), *(Value(f"{100 * x:.1f}", x) for x in baseline.to_numpy()[0]))
+        others = [
+            (Value(str(row), str(row)), *(Value(f"{100 * x:+.1f}", x, shade=x / largest) for x in values))
+            for row, values in zip(changes.index, changes.to_numpy(), strict=True)
+        ]
+        tables.append((block.name, Table(("row", *map(str, baseline.columns)), (first, *others))))
+    note = f"First line: accuracy of {BASELINE}, %. Others: differences from it, points, means over seeds."
+    return Section("Differences by class", note, tuple(tables)) if tables else None
+
+
+def latents_section(folder: Path, results: Sequence[Results]) -> Section | None:
+    """Norm and channel bias of the inverted latents, and of what each row's sampler started from."""
+    shots = max((cell["shots"] for cell in results if cell["dataset"]), default=0)
+    made = {(c["row"], c["seed"]): c["dataset"] for c in results if c["dataset"] and c["shots"] == shots}
+    seeds = sorted({seed for _, seed in made})
+    before = [folder / "inversions" / f"shots{shots}-seed{seed}.json" for seed in seeds]
+    found: dict[str, list[Path]] = {"sources (inverted images)": [path for path in before if path.is_file()]}
+    for (row, _), dataset in made.items():
+        found.setdefault(row, []).append(folder / "sets" / f"{dataset}.json")
+    rows = []
+    for name, paths in found.items():
+        notes = [json.loads(path.read_text(encoding="utf-8"))["latents"] for path in paths]
+        statistics = [LatentStatistics(**note) for note in notes if note is not None]
+        if statistics:
+            estimates = [estimate([getattr(s, field) for s in statistics]) for field in ("norm", "norm_spread", "bias")]
+            rows.append((Value(name, name), *(value(e, number(e)) for e in estimates)))
+    note = (
+        f"At t = T, {shots} shots; mean ± 95 % interval over seeds. Norm over √L is 1 for Gaussian noise; channel bias "
+        f"is the largest magnitude among the channels' means, 0 for Gaussian noise."
+    )
+    table = Table(("latents", "norm/√L", "its spread", "channel bias"), tuple(rows))
+    return Section("Latents before and after mixing", note, (("", table),)) if rows else None
+
+
+def images_section(folder: Path, results: Sequence[Results], source: ImageSource, skip_bad: bool) -> Section:
+    """Few-shot images and the first synthetic ones, a column per class."""
+    seed, shots = min(cell["seed"] for cell in results), max(cell["shots"] for cell in results)
+    few_shot = choose_few_shot_set(source, shots, seed, skip_bad=skip_bad)
+    real_grid(source, few_shot, GRID_ROWS).save(folder / "figures/real.png")
+    pictures = [Picture("figures/real.png", "Real", f"Few-shot images of seed {seed}, a column per class.", True)]
+    datasets: dict[str, list[str]] = {}
+    for cell in results:
+        rows = datasets.setdefault(cell["dataset"], []) if (cell["seed"], cell["shots"]) == (seed, shots) else []
+        if cell["row"] not in rows:
+            rows.append(cell["row"])
+    for dataset, rows in datasets.items():
+        if dataset is not None and (shard := folder / "datasets" / dataset / shard_name(0)).is_file():
+            synthetic_grid(shard, GRID_ROWS).save(folder / f"figures/{dataset}.png")
+            pictures.append(Picture(f"figures/{dataset}.png", ", ".join(rows), "First synthetic images.", True))
+    note = f"{shots} shots, seed {seed}. All rows with the same mixing draw the same sources with the same weights."
+    return Section("Images", note, (), tuple(pictures))
+
+
+def print_tables(summary: Summary, folder: Path) -> None:
+    """Print the answer and a short table of each block to the terminal."""
     console = Console()
-    console.print(table)
-    for pair in summary.pairs:
-        console.print(f"{pair.adjusted} minus {pair.plain}: {points(pair.change)} points")
+    for block in summary.blocks:
+        table = TerminalTable(title=f"{block.name}: {block.seeds} seeds, mean ± 95 % interval")
+        columns = ["row", "top-1, %", f"against {BASELINE}", "p", *summary.measures, "synthesis, s", "training, s"]
+        for column in columns:
+            table.add_column(column, justify="left" if column == "row" else "right", no_wrap=column == "row")
+        for line in block.lines:
+            gain, p = (v.text for v in difference(line.gain))
+            measures = [number(line.measures[m]) if m in line.measures else "–" for m in summary.measures]
+            seconds = [f"{line.synthesis:.1f}", f"{line.training:.1f}"]
+            table.add_row(line.row, percent(line.accuracy), gain, p, *measures, *seconds)
+        console.print(table)
+        console.print(block.answer, highlight=False)
+    console.print(summary.answer, style="bold", highlight=False)
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
-
-
-def percent(e: Estimate) -> str:
-    """An accuracy in per cent with its interval."""
-    return f"{100 * e.mean:.1f}" + (f" ± {100 * e.half:.1f}" if e.has_interval else "")
-
-
-def points(e: Estimate) -> str:
-    """A difference of accuracies in points with its interval."""
-    return f"{100 * e.mean:+.2f}" + (f" ± {100 * e.half:.2f}" if e.has_interval else "")
-
-
-def number(e: Estimate) -> str:
-    """A plain number with its interval."""
-    return f"{e.mean:.2f}" + (f" ± {e.half:.2f}" if e.has_interval else "")
