@@ -69,8 +69,10 @@ class Adequacy:
         )
         made = ""
         if synthetic:
-            low, high = min(synthetic, key=lambda k: synthetic[k]), max(synthetic, key=lambda k: synthetic[k])
+            low, high = (choose(synthetic, key=lambda row: synthetic[row]) for choose in (min, max))
             made = f", and of {share(synthetic[low])} ({low}) to {share(synthetic[high])} ({high}) of synthetic images"
+            if share(synthetic[low]) == share(synthetic[high]):
+                made = f", and of {share(synthetic[low])} of synthetic images"
         return (
             f"{verdict}. {self.metric} to one half of the real images: the other half {self.halves:.3g}, the "
             f"autoencoder's reconstructions of it {self.reconstructions:.3g}, plain noise samples {self.noise:.3g} "

@@ -87,7 +87,7 @@ def accuracy_by_shots(path: Path, curves: Mapping[str, Mapping[int, Estimate]]) 
         shots, values = list(curve), list(curve.values())
         baseline = name == "none"
         axes.plot(
-            shots, [e.mean for e in values], "o-", label=name, ms=4, lw=2.5 if baseline else 1.1,
+            shots, [e.mean for e in values], marker="o", label=name, ms=4, lw=2.5 if baseline else 1.1,
             color="black" if baseline else palette(number % 20), ls="--" if number >= 20 else "-",
             zorder=3 if baseline else 2,
         )  # fmt: skip

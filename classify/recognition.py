@@ -26,7 +26,7 @@ class Recogniser:
     def __init__(self, distance: FrechetDistance, real: Labelled) -> None:
         self.distance = distance
         features, labels = self._features(real)
-        self.labels = torch.unique(labels)  # type: ignore[no-untyped-call]  # [K]
+        self.labels = torch.unique(labels)  # [K]
         self.means = torch.stack([features[labels == label].mean(dim=0) for label in self.labels])  # [K, D]
 
     def share(self, images: Labelled) -> float:

@@ -61,8 +61,9 @@ def write_report(
     (folder / "figures").mkdir(exist_ok=True)
     sections = [
         backbone_section(folder, results),
-        *(block_section(folder, block, summary, results) for block in summary.blocks),
+        Section("How to read the figures", TESTS),
         shots_section(folder, summary),
+        *(block_section(folder, block, summary, results) for block in summary.blocks),
         classes_section(summary, results),
         latents_section(folder, results),
         images_section(folder, results, source, skip_bad),
@@ -117,21 +118,28 @@ def difference(comparison: Comparison | None) -> tuple[Value, Value]:
     return value(comparison.change, points(comparison.change), strong), Value(p_value(comparison), order, strong)
 
 
-def block_table(block: Block, summary: Summary) -> Table:
-    """All rows of a block."""
-    versus = summary.reference if any(line.versus for line in block.lines) else None
+def accuracy_table(block: Block, reference: str | None) -> Table:
+    """Accuracy of all rows of a block, and what it differs by."""
+    versus = reference if any(line.versus for line in block.lines) else None
     head = ["row", "top-1, %", f"against {BASELINE}, points", "p"]
     head += [f"against {versus}, points", "p"] if versus else []
-    head += [*summary.scores, *summary.measures, "synthesis, s", "training, s"]
     rows = []
     for line in block.lines:
         cells = [Value(line.row, line.row), value(line.accuracy, percent(line.accuracy)), *difference(line.gain)]
-        cells += difference(line.versus) if versus else ()
-        for names, found in ((summary.scores, line.scores), (summary.measures, line.measures)):
-            cells += [value(found.get(name), number(found[name]) if name in found else "") for name in names]
-        cells += [Value(f"{seconds:.1f}", seconds) for seconds in (line.synthesis, line.training)]
-        rows.append(tuple(cells))
+        rows.append((*cells, *(difference(line.versus) if versus else ())))
     return Table(tuple(head), tuple(rows))
+
+
+def measures_table(block: Block, summary: Summary) -> Table:
+    """What else was measured: other scores of the classifier, the synthetic sets, seconds."""
+    rows = []
+    for line in block.lines:
+        found = line.scores | line.measures
+        names = (*summary.scores, *summary.measures)
+        cells = [value(found.get(name), number(found[name]) if name in found else "") for name in names]
+        seconds = [Value(f"{spent:.1f}", spent) for spent in (line.synthesis, line.training)]
+        rows.append((Value(line.row, line.row), *cells, *seconds))
+    return Table(("row", *summary.scores, *summary.measures, "synthesis, s", "training, s"), tuple(rows))
 
 
 def block_section(folder: Path, block: Block, summary: Summary, results: Sequence[Results]) -> Section:
@@ -154,7 +162,7 @@ def block_section(folder: Path, block: Block, summary: Summary, results: Sequenc
         accuracy_against(folder / f"figures/cost-{name}.png", accuracy, costs, label, front=True)
         caption = "Grey line: rows that no cheaper one beats (Pareto front). Inversion, shared by all, is not counted."
         pictures.append(Picture(f"figures/cost-{name}.png", "Accuracy against cost", caption))
-    tables = [("", block_table(block, summary))]
+    tables = [("", accuracy_table(block, summary.reference)), ("Other measures", measures_table(block, summary))]
     if block.pairs:
         rows = tuple(
             (Value(pair.adjusted, pair.adjusted), Value(pair.plain, pair.plain), *difference(pair.comparison))
@@ -162,7 +170,7 @@ def block_section(folder: Path, block: Block, summary: Summary, results: Sequenc
         )
         head = ("with channel-wise mean adjustment", "without", "change in accuracy, points", "p")
         tables.append(("What mean adjustment changes", Table(head, rows)))
-    return Section(block.name, f"{block.seeds} seeds. {TESTS}", tuple(tables), tuple(pictures))
+    return Section(block.name, f"{block.seeds} seeds.", tuple(tables), tuple(pictures))
 
 
 def shots_section(folder: Path, summary: Summary) -> Section | None:
@@ -251,19 +259,20 @@ def images_section(folder: Path, results: Sequence[Results], source: ImageSource
 
 
 def print_tables(summary: Summary, folder: Path) -> None:
-    """Print the answer and a short table of each block to the terminal."""
+    """Print a short table of each block and the answer to the terminal."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    measure = next(iter(summary.measures), None)
     for block in summary.blocks:
         table = TerminalTable(title=f"{block.name}: {block.seeds} seeds, mean ± 95 % interval")
-        columns = ["row", "top-1, %", f"against {BASELINE}", "p", *summary.measures, "synthesis, s", "training, s"]
-        for column in columns:
-            table.add_column(column, justify="left" if column == "row" else "right", no_wrap=column == "row")
+        for column in ("row", "top-1, %", f"against {BASELINE}", "p", *([measure] if measure else [])):
+            table.add_column(column, justify="left" if column == "row" else "right", no_wrap=True)
         for line in block.lines:
-            gain, p = (v.text for v in difference(line.gain))
-            measures = [number(line.measures[m]) if m in line.measures else "–" for m in summary.measures]
-            seconds = [f"{line.synthesis:.1f}", f"{line.training:.1f}"]
-            table.add_row(line.row, percent(line.accuracy), gain, p, *measures, *seconds)
+            gain, p = (shown.text for shown in difference(line.gain))
+            found = [number(line.measures[measure]) if measure in line.measures else "–"] if measure else []
+            table.add_row(line.row, percent(line.accuracy), gain, p, *found)
         console.print(table)
-        console.print(block.answer, highlight=False)
-    console.print(summary.answer, style="bold", highlight=False)
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    for sentence in (summary.answer, *(block.answer for block in summary.blocks)):
+        console.print(sentence, highlight=False)
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)

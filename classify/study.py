@@ -132,6 +132,8 @@ def study(
             say(judge(runner).sentence({}))
             with progress:
                 run_groups(runner, left, devices, progress.tell)
+    order = [row.name for row in rows]
+    cells.sort(key=lambda cell: order.index(cell.row.name))
     results = [found for cell in cells if (found := runner.finished(cell)) is not None]
     if results:
         write_report(folder, results, source, description, reference, command, skip_bad)

@@ -206,7 +206,7 @@ def means(records: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
 
 
 def class_differences(cells: Sequence[Results]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Mean accuracy of each class under the baseline [1 × classes], and each other row's difference [rows × classes]."""
+    """Mean accuracy of each class under the baseline [1, classes], and the others' differences [rows, classes]."""
     frame = pd.DataFrame([{"row": cell["row"], "seed": cell["seed"], **cell["per_class"]} for cell in cells])
     tables = {row: members.drop(columns="row").set_index("seed") for row, members in frame.groupby("row", sort=False)}
     baseline = tables.pop(BASELINE)
@@ -238,7 +238,8 @@ def p_value(comparison: Comparison) -> str:
 
 TESTS = (
     f"Mean ± 95 % interval over seeds (Student's t, not corrected for the number of comparisons). Differences are "
-    f"paired by seed: every row of a seed shares few-shot images, mixing weights, initial weights and the number of optimizer "
-    f"steps. p: paired t-test, corrected by Holm for all rows of the table; bold: p < {LEVEL:g}. No choice was made on "
-    f"the test images; the highest mean is the highest on them."
+    f"paired by seed: every row of a seed shares few-shot images, mixing weights, initial weights and the number of "
+    f"optimizer steps. p: paired t-test (sign test where all seeds differ alike), corrected by Holm for all rows "
+    f"of the table; bold: p < {LEVEL:g}. No choice "
+    f"was made on the test images; the highest mean is the highest on them."
 )
