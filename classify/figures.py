@@ -40,6 +40,8 @@ def accuracy_bars(path: Path, accuracy: Mapping[str, Estimate], points: Mapping[
         axes.axvline(accuracy["none"].mean, color=GREY, lw=1, ls="--")
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, 0), min(high, 1))  # an interval of few seeds may pass what an accuracy can be
     axes.set_xlabel("top-1 accuracy on the test images (mean, 95 % interval; small dots: seeds)")
     finish(figure, axes, path)
 
@@ -94,6 +96,8 @@ def accuracy_by_shots(path: Path, curves: Mapping[str, Mapping[int, Estimate]]) 
         if baseline and all(e.has_interval for e in values):
             low, high = [e.mean - e.half for e in values], [e.mean + e.half for e in values]
             axes.fill_between(shots, low, high, color=GREY, alpha=0.2, lw=0)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0), min(high, 1))
     axes.set_xscale("log")
     ticks = sorted({n for curve in curves.values() for n in curve})
     axes.set_xticks(ticks, [str(n) for n in ticks])
