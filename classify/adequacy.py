@@ -24,6 +24,8 @@ FAR = 10.0
 """Noise samples further away than this many times the distance of two real halves count as too far."""
 UNSEEN = 0.5
 """Images whose class is recognised less than this many times as often as that of real ones count as unrecognisable."""
+FEW = 50
+"""Images on each side below which a distance is mostly its own bias."""
 MOST = 500
 """Images on each side of a distance, at most."""
 BATCH = 50
@@ -79,6 +81,7 @@ class Adequacy:
             f"({self.count} images each; more than {FAR:g} times the other half's counts as too far). The extractor "
             f"recognises the class of {share(self.real_recognised)} of real images, of "
             f"{share(self.reconstructions_recognised)} of reconstructions{made}."
+            f"{' With so few images the distances say little.' if self.count < FEW else ''}"
         )
 
 
