@@ -17,8 +17,9 @@ from augment.backbones.sampling import Start
 from augment.data import ImageSource, Item, to_tensor
 from augment.errors import UserError
 from augment.synthesizer import Synthesizer
-from classify.metrics import FrechetDistance
-from classify.recognition import Recogniser
+from classify.extractor import Extractor
+from classify.features import image_features
+from classify.metrics import frechet_distance, frechet_name, recognised
 
 FAR = 10.0
 """Noise samples further away than this many times the distance of two real halves count as too far."""
@@ -36,7 +37,7 @@ class Adequacy:
     """How good the backbone is, by one extractor; every distance is to the same half of the real images.
 
     Attributes:
-        metric: Name of the distance.
+        extractor: Its name.
         count: Images on each side of a distance; small counts bias all of them alike.
         halves: Distance of the other half of the real images.
         reconstructions: Of that half after the autoencoder.
@@ -45,13 +46,18 @@ class Adequacy:
         reconstructions_recognised: The same after the autoencoder.
     """
 
-    metric: str
+    extractor: str
     count: int
     halves: float
     reconstructions: float
     noise: float
     real_recognised: float
     reconstructions_recognised: float
+
+    @property
+    def recognition(self) -> str:
+        """Name of the share of recognised images among a synthetic set's metrics."""
+        return f"recognised_{self.extractor}"
 
     def sufficient(self, synthetic: Mapping[str, float]) -> bool:
         """Whether samples lie near the real images and the best row's classes are still recognised."""
@@ -75,13 +81,13 @@ class Adequacy:
             made = f", and of {share(synthetic[low])} ({low}) to {share(synthetic[high])} ({high}) of synthetic images"
             if share(synthetic[low]) == share(synthetic[high]):
                 made = f", and of {share(synthetic[low])} of synthetic images"
+        few = " With so few images the distances say little." if self.count < FEW else ""
         return (
-            f"{verdict}. {self.metric} to one half of the real images: the other half {self.halves:.3g}, the "
-            f"autoencoder's reconstructions of it {self.reconstructions:.3g}, plain noise samples {self.noise:.3g} "
-            f"({self.count} images each; more than {FAR:g} times the other half's counts as too far). The extractor "
-            f"recognises the class of {share(self.real_recognised)} of real images, of "
-            f"{share(self.reconstructions_recognised)} of reconstructions{made}."
-            f"{' With so few images the distances say little.' if self.count < FEW else ''}"
+            f"{verdict}. {frechet_name(self.extractor)} to one half of the real images: the other half "
+            f"{self.halves:.3g}, the autoencoder's reconstructions of it {self.reconstructions:.3g}, plain noise "
+            f"samples {self.noise:.3g} ({self.count} images each; more than {FAR:g} times the other half's counts as "
+            f"too far). The extractor recognises the class of {share(self.real_recognised)} of real images, of "
+            f"{share(self.reconstructions_recognised)} of reconstructions{made}.{few}"
         )
 
 
@@ -91,14 +97,14 @@ def share(value: float) -> str:
 
 
 def measure_adequacy(
-    synthesizer: Synthesizer, source: ImageSource, distance: FrechetDistance, skip_bad: bool = False
+    synthesizer: Synthesizer, source: ImageSource, extractor: Extractor, skip_bad: bool = False
 ) -> Adequacy:
     """Measure the backbone against two random halves of the real images.
 
     Args:
         synthesizer: Backbone and sampler.
         source: Its pool gives the real images.
-        distance: Without real images yet; it is given one half.
+        extractor: Of the features.
         skip_bad: Pass over images that cannot be read.
 
     Raises:
@@ -107,22 +113,18 @@ def measure_adequacy(
     first, second = (read(source, items, skip_bad) for items in halves(source.pool))
     if min(len(first), len(second)) < 2:
         raise UserError(f"source: a pool of {len(source.pool)} images cannot be halved to judge the backbone by")
-    images, labels = [image for image, _ in second], [label for _, label in second]
-    synthesizer.backbone.to(distance.metric.device).cast(synthesizer.precision)
+    images, names = zip(*second, strict=True)
+    synthesizer.backbone.to(extractor.device).cast(synthesizer.precision)
     with torch.inference_mode():
         rebuilt = list(reconstruct(synthesizer, images))
-        noise = list(sample_noise(synthesizer, [synthesizer.prompt_for(source.classes[label]) for label in labels]))
-    distance.set_real(image for image, _ in first)
-    recogniser = Recogniser(distance, first)
-    return Adequacy(
-        metric=distance.name,
-        count=len(images),
-        halves=distance.to_synthetic(images),
-        reconstructions=distance.to_synthetic(rebuilt),
-        noise=distance.to_synthetic(noise),
-        real_recognised=recogniser.share(second),
-        reconstructions_recognised=recogniser.share(zip(rebuilt, labels, strict=True)),
+        noise = list(sample_noise(synthesizer, [synthesizer.prompt_for(name) for name in names]))
+    real, *others = (
+        image_features(extractor, samples)
+        for samples in (first, second, zip(rebuilt, names, strict=True), zip(noise, names, strict=True))
     )
+    distances = [frechet_distance(real.values, other.values) for other in others]
+    shares = [recognised(real, other) for other in others[:2]]  # the class of a noise sample is up to the model
+    return Adequacy(extractor.name, len(images), *distances, *shares)
 
 
 def halves(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
@@ -132,9 +134,9 @@ def halves(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     return [items[n] for n in order[:size]], [items[n] for n in order[size : 2 * size]]
 
 
-def read(source: ImageSource, items: Sequence[Item], skip_bad: bool) -> list[tuple[Image.Image, int]]:
-    """The images that can be read, with their labels."""
-    return [(image, item.label) for item in items for image in source.readable([item], skip_bad)]
+def read(source: ImageSource, items: Sequence[Item], skip_bad: bool) -> list[tuple[Image.Image, str]]:
+    """The images that can be read, with the names of their classes."""
+    return [(image, source.classes[item.label]) for item in items for image in source.readable([item], skip_bad)]
 
 
 def reconstruct(synthesizer: Synthesizer, images: Sequence[Image.Image]) -> Iterator[Image.Image]:

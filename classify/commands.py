@@ -14,8 +14,9 @@ from augment.shards import write_json
 from classify.classifier import Classifier
 from classify.data import ClassificationData
 from classify.rank import print_ranking, rank
+from classify.reference import make_reference
 from classify.study import study
-from classify.training import check_test_images, fit_and_test, reference_distance, synthetic_distance
+from classify.training import check_test_images, fit_and_test
 
 
 class FitCLI(OutputCLI):
@@ -29,7 +30,8 @@ class FitCLI(OutputCLI):
             "--extractor",
             type=str | None,
             default=None,
-            help="Compare the synthetic set with the real pool: 'inception' for FID, 'digits', or a timm model.",
+            help="Compare the synthetic set with the real pool: 'inception' for FID, 'digits', 'clip', 'dinov2', "
+            "or a timm model.",
         )
         parser.add_argument(
             "--reference",
@@ -37,7 +39,7 @@ class FitCLI(OutputCLI):
             default=None,
             help="Folder of class folders to compare with; by default what the few-shot set was drawn from.",
         )
-        parser.add_argument("--extractor_weights", type=str | None, default=None, help="Local Inception weights.")
+        parser.add_argument("--extractor_weights", type=str | None, default=None, help="Local file of its weights.")
         parser.set_defaults({"data.source": {"class_path": "augment.data.Digits"}})
         add_switch(parser, "skip_bad", "Pass over unreadable images.")
         parser.link_arguments("skip_bad", "data.skip_bad")
@@ -55,13 +57,13 @@ def fit_command(args: list[str]) -> None:
     cli = FitCLI(Classifier, ClassificationData, "classify fit", args, 0, defaults)
     data: ClassificationData = cli.datamodule
     output = Path(cli.config.output)
-    distance = None
+    reference = None
     if cli.trainer.is_global_zero and data.synthetic is not None and cli.config.extractor is not None:
         manifest = read_manifest(data.synthetic)
-        reference = data.source if cli.config.reference is None else ImageFolder(cli.config.reference)
+        images = data.source if cli.config.reference is None else ImageFolder(cli.config.reference)
         made = {manifest["classes"][shot["label"]] for shot in manifest["few_shot"]}
         extractor, weights, size = cli.config.extractor, cli.config.extractor_weights, manifest["config"]["resolution"]
-        distance = reference_distance(extractor, weights, reference, size, data.skip_bad, made)
+        reference = make_reference(extractor, weights, images, size, data.skip_bad, made)
     check_test_images(data.source, [data.few_shot])
     fitted = fit_and_test(cli.model, data, cli.trainer)
     if not cli.trainer.is_global_zero:
@@ -70,8 +72,9 @@ def fit_command(args: list[str]) -> None:
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "results.json", results)
     cli.model.save(output / "classifier", data.few_shot.classes, data.batches.image_size, cli.config.half)
-    if distance is not None and data.synthetic is not None:
-        results[distance.name] = synthetic_distance(distance, data.synthetic)
+    if reference is not None and data.synthetic is not None:
+        measured = reference.measure(data.synthetic, data.source, data.few_shot)
+        results |= measured.values | {"caveats": measured.caveats}
         write_json(output / "results.json", results)
     table = Table(title=f"{len(data.source.test)} test images, {output}/results.json")
     table.add_column("metric")
@@ -81,7 +84,10 @@ def fit_command(args: list[str]) -> None:
             table.add_row(name, f"{value:.4f}")
     for name, value in results["per_class"].items():
         table.add_row(f"top1 of {name}", f"{value:.4f}")
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for caveat in results.get("caveats", []):
+        console.print(caveat)
 
 
 def study_command(args: list[str]) -> None:

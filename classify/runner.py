@@ -21,14 +21,11 @@ from augment.pipeline import QUIET_TRAINER, invert, synthesize
 from augment.shards import Plan, write_json
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
-from classify.adequacy import read
 from classify.data import ClassificationData
 from classify.grid import Cell, Group, Row, SyntheticSet, slug
 from classify.latents import StartStatistics, norms_and_channels, summarize
-from classify.metrics import FrechetDistance
-from classify.recognition import Recogniser
-from classify.synthetic import read_synthetic
-from classify.training import fit_and_test, reference_distance, synthetic_distance
+from classify.reference import Reference, make_reference
+from classify.training import fit_and_test
 
 
 @dataclass(frozen=True)
@@ -42,10 +39,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Made:
-    """A synthetic set as its cells see it: where it lies, its measures, and the seconds it took."""
+    """A synthetic set as its cells see it: where it lies, its metrics, what is to be known of them, seconds."""
 
     dataset: Path | None
     metrics: dict[str, float]
+    caveats: list[str]
     seconds: float
 
 
@@ -66,22 +64,12 @@ class Runner:
     skip_bad: bool
 
     @cached_property
-    def distance(self) -> FrechetDistance:
-        """The measure of synthetic sets, with the real images taken once per process."""
-        size = self.synthesizer.backbone.image_size
-        return reference_distance(self.extractor, self.extractor_weights, self.source, size, self.skip_bad)
-
-    @cached_property
-    def recogniser(self) -> Recogniser:
-        """Tells the class of synthetic images, from the same real images."""
-        return Recogniser(self.distance, read(self.source, self.source.pool, self.skip_bad))
-
-    def measure(self, dataset: Path) -> dict[str, float]:
-        """What is told of a synthetic set; the first figure is its Fréchet distance."""
-        return {
-            self.distance.name: synthetic_distance(self.distance, dataset),
-            "recognised": self.recogniser.share(read_synthetic(dataset)),
-        }
+    def reference(self) -> Reference:
+        """The extractor and the real images' features, which the processes of a study share through a folder."""
+        size, cache = self.synthesizer.backbone.image_size, self.folder / "features"
+        return make_reference(
+            self.extractor, self.extractor_weights, self.source, size, self.skip_bad, self.source.classes, cache
+        )
 
     def finished(self, cell: Cell) -> dict[str, Any] | None:
         """The results of a cell, if it was run before.
@@ -137,7 +125,7 @@ class Runner:
     def make_set(self, wanted: SyntheticSet | None) -> Made:
         """A synthetic dataset and what was measured on it, kept for all cells that train on it."""
         if wanted is None:
-            return Made(None, {}, 0.0)
+            return Made(None, {}, [], 0.0)
         name = f"{slug(wanted.method)}-shots{wanted.shots}-seed{wanted.seed}"
         if (wanted.mixing, wanted.plan) != (self.mixing, self.plan):
             name += f"-{fingerprint({'mixing': asdict(wanted.mixing), 'plan': asdict(wanted.plan)})[:8]}"
@@ -145,7 +133,7 @@ class Runner:
         if not note.is_file():
             write_note(note, self._make_set(wanted, dataset))
         made = json.loads(note.read_text(encoding="utf-8"))
-        return Made(dataset, made["metrics"], made["seconds"])
+        return Made(dataset, made["metrics"], made["caveats"], made["seconds"])
 
     def _make_set(self, wanted: SyntheticSet, dataset: Path) -> dict[str, Any]:
         statistics = StartStatistics()
@@ -153,14 +141,17 @@ class Runner:
         def make_trainer(callbacks: list[L.Callback]) -> L.Trainer:
             return L.Trainer(devices=1, callbacks=[*callbacks, statistics], **QUIET_TRAINER)
 
-        synthesize(self.synthesizer, self._data(wanted, dataset), make_trainer, show_progress=False)
+        data = self._data(wanted, dataset)
+        synthesize(self.synthesizer, data, make_trainer, show_progress=False)
         run = json.loads((dataset / "run.json").read_text(encoding="utf-8"))
         # A resumed run made only some of the images; the cost of all of them is what methods are compared by.
         images = wanted.plan.per_class * len(self.source.classes)
         seconds = run["seconds"]["synthesize"] * (images / run["images"] if run["images"] else 1.0)
         seen = statistics.summary()
+        measured = self.reference.measure(dataset, self.source, data.few_shot)
         return {
-            "metrics": self.measure(dataset),
+            "metrics": measured.values,
+            "caveats": measured.caveats,
             "images": images,
             "seconds": seconds,
             "latents": None if seen is None else asdict(seen),
@@ -195,6 +186,7 @@ class Runner:
             "dataset": None if made.dataset is None else made.dataset.name,
             "fingerprint": None if made.dataset is None else read_manifest(made.dataset)["fingerprint"],
             "set": made.metrics,
+            "caveats": made.caveats,
             "seconds": {"synthesize": made.seconds, **fitted.seconds},
         }
         write_note(self._path(cell), results | fitted.results)

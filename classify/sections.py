@@ -31,12 +31,14 @@ GRID_ROWS = 3
 def backbone_section(folder: Path, results: Sequence[Results]) -> Section | None:
     """Whether the backbone is good enough to rank anything."""
     path = folder / "adequacy.json"
-    made = [cell for cell in results if "recognised" in cell["set"]]
     if not path.is_file():
         return None
     adequacy = Adequacy(**json.loads(path.read_text(encoding="utf-8")))
-    rows = dict.fromkeys(cell["row"] for cell in made)
-    shares = {r: estimate([cell["set"]["recognised"] for cell in made if cell["row"] == r]).mean for r in rows}
+    found: dict[str, list[float]] = {}
+    for cell in results:
+        if adequacy.recognition in cell["set"]:
+            found.setdefault(cell["row"], []).append(cell["set"][adequacy.recognition])
+    shares = {row: sum(values) / len(values) for row, values in found.items()}
     return Section("Is the backbone good enough?", adequacy.sentence(shares))
 
 
@@ -106,7 +108,9 @@ def block_section(folder: Path, block: Block, summary: Summary, results: Sequenc
         )
         head = ("with channel-wise mean adjustment", "without", "change in accuracy, points", "p")
         tables.append(("What mean adjustment changes", Table(head, rows)))
-    return Section(block.name, f"{block.seeds} seeds.", tuple(tables), tuple(pictures))
+    caveats = dict.fromkeys(caveat for cell in members for caveat in cell["caveats"])
+    note = ". ".join((f"{block.seeds} {'seed' if block.seeds == 1 else 'seeds'}", *caveats)) + "."
+    return Section(block.name, note, tuple(tables), tuple(pictures))
 
 
 def shots_section(folder: Path, summary: Summary) -> Section | None:

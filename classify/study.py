@@ -28,7 +28,6 @@ from augment.synthesizer import Synthesizer
 from classify.adequacy import Adequacy, measure_adequacy
 from classify.data import Batches
 from classify.grid import Entry, Group, Row, make_contenders, make_groups, make_rows
-from classify.metrics import FrechetDistance
 from classify.progress import StudyProgress
 from classify.report import write_report
 from classify.runner import Runner, describe_row, pinned_threads
@@ -73,8 +72,8 @@ def study(
         mixing: How sources and weights are drawn.
         plan: Size and layout of the synthetic datasets.
         batches: How training batches are put together.
-        extractor: Of the Fréchet distance: `inception` for FID, `digits`, or a timm model.
-        extractor_weights: Local Inception weights.
+        extractor: Of the set metrics: `inception` for FID, `digits`, `clip`, `dinov2`, or a timm model.
+        extractor_weights: Local file of the extractor's weights.
         devices: Cells run side by side in this many processes, each on an accelerator of its own where there are any.
         threads: Of each process on the CPU: decides the last bits of the results.
         skip_bad: Pass over real images that cannot be read instead of stopping.
@@ -122,7 +121,7 @@ def study(
     if left:
         few_shot = [choose_few_shot_set(source, max(shots), seed, skip_bad=skip_bad) for seed in range(seeds)]
         check_test_images(source, few_shot)
-        runner.distance  # noqa: B018  (its weights are found, or their lack is said, before anything is run)
+        runner.reference  # noqa: B018  (its weights are found, or their lack is said, before anything is run)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "study.json", description)
         announce(left, len(cells), synthesizer, steps, len(source.classes))
@@ -213,10 +212,9 @@ def judge(runner: Runner) -> Adequacy:
     """Whether the backbone is good enough, measured once."""
     path = runner.folder / "adequacy.json"
     if not path.is_file():
-        size, device = runner.synthesizer.backbone.image_size, runner.distance.metric.device
-        distance = FrechetDistance(runner.extractor, runner.extractor_weights, size, device)
         with pinned_threads(runner.threads):
-            found = measure_adequacy(runner.synthesizer, runner.source, distance, runner.skip_bad)
+            extractor = runner.reference.extractor
+            found = measure_adequacy(runner.synthesizer, runner.source, extractor, runner.skip_bad)
         write_json(path, asdict(found))
     return Adequacy(**json.loads(path.read_text(encoding="utf-8")))
 

@@ -1,22 +1,18 @@
 """One classifier, trained and tested once: what `classify fit` does, and every cell of a study."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 
 from augment.data import ImageSource
 from augment.errors import UserError
 from augment.few_shot import FewShotSet
 from classify.classifier import Classifier
 from classify.data import ClassificationData
-from classify.metrics import FrechetDistance
 from classify.sealed import Sealed
-from classify.synthetic import read_synthetic
 
 
 @dataclass(frozen=True)
@@ -62,33 +58,3 @@ def check_test_images(source: ImageSource, few_shot: Sequence[FewShotSet]) -> No
         source.image(item)
         if (name := chosen.get(source.sha256(item))) is not None:
             raise UserError(f"test image '{item.name}' is also the few-shot image '{name}'; keep the two apart")
-
-
-def reference_distance(
-    extractor: str,
-    weights: str | None,
-    source: ImageSource,
-    image_size: int,
-    skip_bad: bool = False,
-    classes: Collection[str] | None = None,
-) -> FrechetDistance:
-    """The Fréchet distance to a source's pool; it never chooses anything.
-
-    Args:
-        extractor: See `FrechetDistance`.
-        weights: Local Inception weights.
-        source: Whose pool is the real reference set: by default what the few-shot set was drawn from.
-        image_size: Images are cropped and resized to this.
-        skip_bad: Pass over images that cannot be read.
-        classes: Those of the synthetic set; None takes all.
-    """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    distance = FrechetDistance(extractor, weights, image_size, device)
-    chosen = [item for item in source.pool if classes is None or source.classes[item.label] in classes]
-    distance.set_real(source.readable(chosen, skip_bad))
-    return distance
-
-
-def synthetic_distance(distance: FrechetDistance, folder: Path) -> float:
-    """Distance of a synthetic dataset to the reference."""
-    return distance.to_synthetic(image for image, _ in read_synthetic(folder))

@@ -12,11 +12,12 @@ from augment.data import Digits, ImageFolder
 from augment.errors import UserError
 from augment.synthesizer import Synthesizer
 from classify.adequacy import Adequacy, halves, measure_adequacy
+from classify.extractor import Extractor
+from classify.features import image_features
 from classify.latents import norms_and_channels, summarize
-from classify.metrics import FrechetDistance
-from classify.recognition import Recogniser
+from classify.metrics import recognised
 
-GOOD = Adequacy("fd_x", 200, 3.5, 3.6, 4.0, 0.98, 0.97)
+GOOD = Adequacy("x", 200, 3.5, 3.6, 4.0, 0.98, 0.97)
 
 
 def test_a_good_backbone_is_said_to_be_one() -> None:
@@ -63,7 +64,7 @@ def test_the_embedded_backbone_is_good_enough_and_an_untrained_one_is_not(model_
     for name in ("digits", str(model_folder)):
         model = Synthesizer(StableDiffusion(name), steps=4)
         size = model.backbone.image_size
-        found[name] = measure_adequacy(model, Digits(), FrechetDistance("digits", None, size))
+        found[name] = measure_adequacy(model, Digits(), Extractor("digits", None, size))
     good, poor = found.values()
     assert good.sufficient({})
     assert good.real_recognised > 0.95
@@ -77,19 +78,23 @@ def test_a_pool_that_cannot_be_halved(tmp_path: Path, extractor_folder: Path, mo
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / name / "only.png")
-    distance = FrechetDistance(f"local-dir:{extractor_folder}", None, 16)
+    extractor = Extractor(f"local-dir:{extractor_folder}", None, 16)
     with pytest.raises(UserError, match="a pool of 2 images cannot be halved"):
-        measure_adequacy(Synthesizer(StableDiffusion(str(model_folder))), ImageFolder(tmp_path), distance)
+        measure_adequacy(Synthesizer(StableDiffusion(str(model_folder))), ImageFolder(tmp_path), extractor)
 
 
 def test_the_class_of_a_colour_is_recognised(extractor_folder: Path) -> None:
-    """Images of one colour each lie at their class's mean; with labels exchanged none is recognised."""
-    distance = FrechetDistance(f"local-dir:{extractor_folder}", None, 16)
+    """Images of one colour each lie at their class's mean; with classes exchanged none is recognised."""
+    extractor = Extractor(f"local-dir:{extractor_folder}", None, 16)
     images = [Image.new("RGB", (16, 16), colour) for colour in ("red", "green", "blue")]
-    recogniser = Recogniser(distance, zip(images * 2, [0, 4, 7] * 2, strict=True))
-    assert recogniser.share(zip(images, [0, 4, 7], strict=True)) == 1
-    assert recogniser.share(zip(images, [4, 7, 0], strict=True)) == 0
-    assert recogniser.share(zip(images, [0, 7, 4], strict=True)) == pytest.approx(1 / 3)
+    real = image_features(extractor, zip(images * 2, ["r", "g", "b"] * 2, strict=True))
+
+    def share(*names: str) -> float:
+        return recognised(real, image_features(extractor, zip(images, names, strict=True)))
+
+    assert share("r", "g", "b") == 1
+    assert share("g", "b", "r") == 0
+    assert share("r", "b", "g") == pytest.approx(1 / 3)
 
 
 def test_latent_statistics_of_noise_and_of_biased_noise() -> None:

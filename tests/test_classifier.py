@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import timm
 import torch
 from conftest import COLOURS, SIDE, make_images, run_program
+from scipy.special import softmax
+from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 from torch.utils.data import DataLoader
 
 from augment.cli import main as augment_main
+from augment.data import ImageFolder, to_tensor
 from augment.errors import UserError
 from classify.classifier import Classifier, create_network
 from classify.cli import main
@@ -97,7 +101,45 @@ def test_top5_of_five_classes_says_nothing_and_is_left_out() -> None:
     model.network = nn.Identity()
     model.test_step((torch.eye(5), torch.arange(5)), 0)
     model.on_test_epoch_end()
-    assert set(model.results(tuple("abcde"))) == {"top1", "per_class", "confusion"}
+    assert set(model.results(tuple("abcde"))) == {"top1", "macro", "ece", "per_class", "confusion"}
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Mean |accuracy - confidence| of the bins of confidence, weighted by their images (Guo et al. 2017, Eq. 3)."""
+    confidence, hit = probabilities.max(1), probabilities.argmax(1) == labels
+    number = np.ceil(confidence * bins)
+    parts = [number == n for n in np.unique(number)]
+    return sum(part.mean() * abs(hit[part].mean() - confidence[part].mean()) for part in parts)
+
+
+@pytest.mark.parametrize("scale", [0.02, 1.0, 8.0])
+def test_macro_accuracy_and_ece_are_those_of_scikit_learn_and_numpy(scale: float) -> None:
+    """200 images of four classes of unequal size, in batches, one of them with all its logits in [0, 1]."""
+    random = np.random.default_rng(0)
+    labels = random.choice(4, 200, p=[0.6, 0.2, 0.15, 0.05])
+    logits = scale * (np.eye(4)[labels] * 1.5 + random.normal(size=(200, 4)))
+    logits[:20] = random.uniform(size=(20, 4))
+    model = Classifier(4, "test_resnet")
+    model.network = nn.Identity()
+    for n in range(0, 200, 20):
+        model.test_step((torch.from_numpy(logits[n : n + 20]).float(), torch.from_numpy(labels[n : n + 20])), 0)
+    model.on_test_epoch_end()
+    results = model.results(tuple("abcd"))
+    assert results["macro"] == pytest.approx(balanced_accuracy_score(labels, logits.argmax(1)), abs=1e-6)
+    assert results["macro"] == pytest.approx(np.mean(list(results["per_class"].values())), abs=1e-6)
+    assert abs(results["macro"] - results["top1"]) > 0.01
+    assert results["ece"] == pytest.approx(expected_calibration_error(softmax(logits, 1), labels), abs=1e-5)
+
+
+def test_ece_of_a_network_that_knows_how_sure_it_may_be() -> None:
+    """Three of four right at a confidence of 0.75: no calibration error; at a confidence of one: 0.25."""
+    labels = torch.tensor([0, 0, 0, 1])
+    for confidence, expected in ((0.75, 0.0), (1.0, 0.25)):
+        model = Classifier(2, "test_resnet")
+        model.network = nn.Identity()
+        model.test_step((torch.tensor([confidence, 1 - confidence]).log().clamp(min=-99).repeat(4, 1), labels), 0)
+        model.on_test_epoch_end()
+        assert model.results(("a", "b"))["ece"] == pytest.approx(expected, abs=1e-6)
 
 
 class Watch(L.Callback):
@@ -156,7 +198,12 @@ def test_fit_trains_tests_and_saves(
         main(fit_args(tmp_path / name, train_folder, test_folder, *more))
         results.append(json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")))
     first, again = results
-    assert set(first) == {"top1", "per_class", "confusion", "seconds", "fd_tinynet"}
+    accuracies = {"top1", "macro", "ece", "per_class", "confusion"}
+    manifolds = {f"{name}_tinynet" for name in ("precision", "recall", "density", "coverage")}
+    within = {"diversity_tinynet", "diversity_real_tinynet", "nearest_tinynet", "nearest_real_tinynet"}
+    distances = {"fd_tinynet", "kd_tinynet", "cosine_tinynet"}
+    assert set(first) == accuracies | {"seconds", "caveats"} | distances | manifolds | within
+    assert len(first["caveats"]) == 1 and "15 real and 12 synthetic images for" in first["caveats"][0]
     assert list(first["per_class"]) == list(COLOURS)
     assert [sum(row) for row in first["confusion"]] == [3, 3, 3]
     assert first["top1"] == pytest.approx(sum(first["confusion"][n][n] for n in range(3)) / 9)
@@ -169,13 +216,23 @@ def test_fit_trains_tests_and_saves(
     assert loaded.num_classes == 3
 
 
+def test_fit_with_a_reference_that_lacks_a_class_stops_before_training(
+    dataset: Path, train_folder: Path, test_folder: Path, extractor_folder: Path, tmp_path: Path, fails: Fails
+) -> None:
+    other = make_images(tmp_path / "other", 3, 0, {"rød": (200, 0, 0)})
+    more = ["--data.synthetic", str(dataset), "--extractor", f"local-dir:{extractor_folder}", "--reference", str(other)]
+    error = fails(main, fit_args(tmp_path / "out", train_folder, test_folder, *more), 1)
+    assert "reference: no real image of class 'blue sky', which the synthetic set has" in error
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
 def test_fit_learns_colours(train_folder: Path, test_folder: Path, tmp_path: Path) -> None:
     """Three colours that any classifier must tell apart: what is trained is what is tested."""
     more = ["--trainer.max_steps", "40", "--model.lr", "0.005", "--data.batches.color_jitter", "0"]
     main(fit_args(tmp_path / "out", train_folder, test_folder, *more))
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert results["top1"] >= 8 / 9
-    assert set(results) == {"top1", "per_class", "confusion", "seconds"}
+    assert set(results) == {"top1", "macro", "ece", "per_class", "confusion", "seconds"}
 
 
 def test_fit_refuses_a_dataset_of_another_seed(
@@ -220,6 +277,15 @@ def test_two_processes_test_every_image_once(train_folder: Path, test_folder: Pa
     )
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert [sum(row) for row in results["confusion"]] == [3, 3, 3]
+    # The saved network on all images at once says the same as the two processes together.
+    network = timm.create_model(f"local-dir:{tmp_path / 'out' / 'classifier'}", pretrained=True).eval()
+    source = ImageFolder(train_folder, test_folder)
+    pixels = torch.stack([to_tensor(source.image(item), SIDE) for item in source.test])
+    with torch.no_grad():
+        probabilities = network(pixels).softmax(-1).numpy()
+    labels = np.array([item.label for item in source.test])
+    assert results["top1"] == results["macro"] == pytest.approx((probabilities.argmax(1) == labels).mean())
+    assert results["ece"] == pytest.approx(expected_calibration_error(probabilities, labels), abs=1e-3)
 
 
 def test_synthesize_and_fit_with_names_of_every_kind(model_folder: Path, tmp_path: Path) -> None:

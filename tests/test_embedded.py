@@ -9,7 +9,7 @@ import torch
 import augment
 import classify
 from augment.backbones.stable_diffusion import StableDiffusion
-from classify.metrics import TimmFeatures
+from classify.extractor import TimmFeatures
 
 BACKBONE = Path(augment.__file__).parent / "assets" / "digits"
 EXTRACTOR = Path(classify.__file__).parent / "assets" / "digits"
@@ -54,4 +54,4 @@ def test_the_extractor_is_a_small_timm_folder() -> None:
     network = timm.create_model(f"local-dir:{EXTRACTOR}", pretrained=True)
     assert network.num_classes == 10
     features = TimmFeatures(f"local-dir:{EXTRACTOR}")(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
-    assert features.shape == (2, TimmFeatures(f"local-dir:{EXTRACTOR}").num_features)
+    assert features.shape == (2, network.num_features)

@@ -27,7 +27,8 @@ def cell(row: str, seed: int, top1: float, classifier: str = "resnet", shots: in
         "top5": 0.9,
         "per_class": {"cat": top1, "dog": 0.5},
         "dataset": f"{row}-{seed}".replace("/", "-") if made else None,
-        "set": {"fd_tiny": 10.0 + seed, "recognised": 0.8} if made else {},
+        "set": {"fd_tiny": 10.0 + seed, "recognised_tiny": 0.8} if made else {},
+        "caveats": [],
         "seconds": {"synthesize": 4.0 if made else 0.0, "train": 2.0, "test": 0.5},
     } | more
 
@@ -159,7 +160,7 @@ def test_differences_by_class_are_paired_by_seed() -> None:
 def test_tables_show_every_measure_there_is() -> None:
     summary = summarize([*CELLS, cell("sdedit", 0, 0.5, set={"kid": 0.1})], "fix/0")
     measures = measures_table(summary.blocks[0], summary)
-    assert measures.head == ("row", "top5", "fd_tiny", "recognised", "kid", "synthesis, s", "training, s")
+    assert measures.head == ("row", "top5", "fd_tiny", "recognised_tiny", "kid", "synthesis, s", "training, s")
     assert [shown.text for shown in measures.rows[-1]] == ["sdedit", "0.9", "–", "–", "0.1", "4.0", "2.0"]
     accuracy = accuracy_table(summary.blocks[0], "fix/0")
     assert accuracy.head == ("row", "top-1, %", "against none, points", "p", "against fix/0, points", "p")

@@ -11,7 +11,7 @@ from augment.errors import UserError
 from classify.classifier import Classifier
 from classify.data import Batches, ClassificationData
 from classify.sealed import Sealed
-from classify.training import check_test_images, fit_and_test, reference_distance
+from classify.training import check_test_images, fit_and_test
 
 Fails = Callable[..., str]
 
@@ -103,15 +103,6 @@ def test_pretrained_weights_are_fed_what_they_were_trained_with(extractor_folder
     model = Classifier(3, f"local-dir:{extractor_folder}", pretrained=True)
     config = timm.create_model(f"local-dir:{extractor_folder}", pretrained=True).pretrained_cfg
     assert model.normalisation() == (tuple(config["mean"]), tuple(config["std"]))
-
-
-def test_the_reference_is_limited_to_the_classes_that_were_made(train_folder: Path, extractor_folder: Path) -> None:
-    source = ImageFolder(train_folder)
-    extractor = f"local-dir:{extractor_folder}"
-    everything = reference_distance(extractor, None, source, 16)
-    one = reference_distance(extractor, None, source, 16, classes={source.classes[0]})
-    assert int(everything.metric.real_features_num_samples) == len(source.pool)
-    assert int(one.metric.real_features_num_samples) == sum(item.label == 0 for item in source.pool)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(train_folder: Path) -> None:
