@@ -22,7 +22,7 @@ from augment.shards import write_json
 
 @dataclass(frozen=True)
 class LatentKey:
-    """What decides an inverted latent."""
+    """What decides a latent; a clean one has the kind `encoded`, no prompt and no steps."""
 
     image: str
     backbone: str

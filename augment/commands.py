@@ -32,7 +32,10 @@ class SynthesisCLI(OutputCLI):
         super().add_arguments_to_parser(parser)
         parser.link_arguments("output", "data.output")
         parser.add_argument(
-            "--method", type=MethodName, default="nin/chm", help="Norm and mean adjustment, as in the paper."
+            "--method",
+            type=MethodName,
+            default="nin/chm",
+            help="Norm and mean adjustment of a mixture, as in the paper, or another method by name.",
         )
         parser.add_argument("--shots", type=PositiveInt, default=5, help="Real images per class.")
         parser.add_argument(

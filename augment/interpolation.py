@@ -136,6 +136,15 @@ def circle(p: Tensor, q: Tensor, phi: float) -> Tensor:
     return ((theta + phi_).sin() * p - phi_.sin() * q) / theta.sin().clamp_min(1e-6)
 
 
+def blend_noise(z: Tensor, noise: Tensor, share: float) -> Tensor:
+    """A latent blended with noise, the norm interpolated between theirs (TINT, Landolsi & Kahl 2024).
+
+    The direction is that of (1 - a) z + a eps, the root mean square (1 - a) rms(z) + a rms(eps), a being the share:
+    `nin` with the weights 1 - a and a.
+    """
+    return interpolate(torch.stack([z, noise]), torch.tensor([1 - share, share]), "nin", "0")
+
+
 def translate(p: Tensor, q: Tensor, shift: int) -> Tensor:
     """The window of width W that starts at column `shift` of p and q side by side: [C, H, W], 0 <= shift <= W."""
     width = p.shape[-1]

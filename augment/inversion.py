@@ -1,4 +1,4 @@
-"""Images to noise: a Lightning module that inverts the few-shot set in batches and fills the latent bank."""
+"""Images to noise: a Lightning module that inverts (or only encodes) the few-shot set and fills the latent bank."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +21,9 @@ from augment.few_shot import FewShotSet, Shot
 from augment.loading import deal, dealt_loader
 
 Rows = list[tuple[Shot, LatentKey]]
+
+ENCODED = "encoded"
+"""The kind of a bank's entry that is a clean latent: an image that was encoded and never inverted."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,9 @@ class Inverter(L.LightningModule):
         prompts = tuple(key.prompt for key in batch.keys)
         how = self.inversion
         clean = self.backbone.encode(images)  # z_0
+        if batch.keys[0].kind == ENCODED:
+            alone = psnr(self.backbone.decode(clean), images)
+            return Inverted(clean, torch.zeros(len(clean))), [Quality(value, value) for value in alone]
         inverted = invert_latents(self.backbone, clean, prompts, how)
         for shot, latent, residual in zip(batch.shots, inverted.latent, inverted.residual.tolist(), strict=True):
             check_inverted(shot.name, latent, residual, how)
@@ -173,6 +179,20 @@ def latent_key(shot: Shot, backbone: Backbone, prompt: str, inversion: Inversion
         precision=inversion.precision,
         tolerance=float(inversion.tolerance) if iterative else 0.0,
         iterations=inversion.iterations if iterative else 0,
+    )
+
+
+def encoded_key(shot: Shot, backbone: Backbone, inversion: Inversion) -> LatentKey:
+    """The bank's key of one image's clean latent: neither prompt nor schedule decides it."""
+    return LatentKey(
+        image=shot.sha256,
+        backbone=backbone.identity,
+        prompt="",
+        kind=ENCODED,
+        steps=0,
+        guidance=1.0,
+        resolution=backbone.image_size,
+        precision=inversion.precision,
     )
 
 

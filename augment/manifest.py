@@ -21,6 +21,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "lightning", "numpy", "pillow
 
 def describe_dataset(config: dict[str, Any]) -> dict[str, Any]:
     """The manifest of a dataset that is about to be made: everything but the shards' hashes."""
+    config = json.loads(json.dumps(config))  # as it will be read back: a tuple is a list there
     classes, few_shot = config["classes"], config["few_shot"]
     return {
         "format": 1,

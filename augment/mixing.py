@@ -1,14 +1,18 @@
-"""Which sources, with which weights, does an image mix? The only place that draws random numbers for a mixture.
+"""Which sources, weights and noise does an image have? The only place that draws random numbers for an image.
 
 Every draw is a function of (seed, class, index), never of the method, the rank or the order of work: two methods
-with one seed mix the same sources with the same weights, so that a comparison of methods is paired.
+with one seed mix the same sources with the same weights, so that a comparison of methods is paired. A method of
+fewer sources takes the first of the same draw; methods with fresh noise or a random share have them in common too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
+from torch import Tensor
 
 from augment.errors import UserError
 
@@ -21,7 +25,7 @@ class Mixing:
 
     Args:
         sources: Images mixed into one, drawn at random from the class's few-shot set; null is three, or all of
-            them where there are fewer.
+            them where there are fewer. Methods of one image, or of pairs, take the first one or two.
         weights: `dirichlet` draws random weights, `centroid` weighs all sources alike.
         concentration: Of the Dirichlet distribution; below 1 one source dominates, large values near the centroid.
     """
@@ -57,15 +61,53 @@ def count_sources(mixing: Mixing, available: int, class_name: str) -> int:
 
 def noise_seed(seed: int, label: int, index: int) -> int:
     """Seed of the fresh noise that a stochastic sampler adds to image `index` of class `label`."""
-    return int(np.random.SeedSequence([seed, label, index], spawn_key=(1,)).generate_state(1, np.uint64)[0] >> 1)
+    return _torch_seed(_stream(seed, label, index, 1))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of image `index` of class `label` beside its mixture, each from a stream of its own."""
+
+    seed: int
+    label: int
+    index: int
+
+    def noise(self, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal noise, float32, made in host memory so that it is the same for every device."""
+        generator = torch.Generator().manual_seed(_torch_seed(self._stream(2)))
+        return torch.randn(shape, generator=generator)
+
+    def uniform(self) -> float:
+        """A number from [0, 1)."""
+        return float(np.random.default_rng(self._stream(3)).random())
+
+    def choose(self, count: int) -> int:
+        """A number from 0 to `count` - 1."""
+        return int(np.random.default_rng(self._stream(4)).integers(count))
+
+    def other_class(self, labels: Sequence[int]) -> int:
+        """One of `labels` that is not the image's own."""
+        others = [label for label in labels if label != self.label]
+        return others[int(np.random.default_rng(self._stream(5)).integers(len(others)))]
+
+    def _stream(self, number: int) -> np.random.SeedSequence:
+        return _stream(self.seed, self.label, self.index, number)
+
+
+def _stream(seed: int, label: int, index: int, number: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence([seed, label, index], spawn_key=(number,))
+
+
+def _torch_seed(stream: np.random.SeedSequence) -> int:
+    return int(stream.generate_state(1, np.uint64)[0] >> 1)
 
 
 def draw_mixture(mixing: Mixing, count: int, available: int, seed: int, label: int, index: int) -> Mixture:
     """Draw the recipe of image `index` of class `label`: `count` of its `available` images, and their weights."""
     random = np.random.default_rng([seed, label, index])
     sources = random.permutation(available)[:count]
-    if mixing.weights == "centroid":
-        weights = np.full(count, 1 / count)
+    if mixing.weights == "centroid" or count == 0:
+        weights = np.full(count, 1 / max(count, 1))
     else:
         weights = random.dirichlet(np.full(count, mixing.concentration))
     return Mixture(tuple(int(s) for s in sources), tuple(float(x) for x in weights))

@@ -17,11 +17,12 @@ import torch
 
 from augment.bank import LatentBank, LatentKey, Quality
 from augment.errors import UserError
-from augment.inversion import BankWriter, InversionData, Inverter, latent_key
+from augment.few_shot import Shot
+from augment.inversion import BankWriter, InversionData, Inverter, encoded_key, latent_key
 from augment.manifest import check_folder, close_folder, describe_dataset, read_manifest, write_run
 from augment.progress import ImageProgress
 from augment.shards import is_complete, shard_name
-from augment.synthesis_data import SynthesisData, SynthesisLoader
+from augment.synthesis_data import SynthesisData, SynthesisLoader, check_method
 from augment.synthesizer import Synthesizer
 from augment.writer import ShardWriter
 
@@ -63,7 +64,9 @@ def invert(
     make_trainer: MakeTrainer = default_trainer,
     show_progress: bool = True,
 ) -> Inverted:
-    """Invert the few-shot images whose latents the bank lacks.
+    """Invert the few-shot images whose latents the method needs and the bank lacks.
+
+    Methods that begin with clean latents have their images encoded instead; nothing runs for those that need none.
 
     Args:
         model: Its backbone and inversion settings are used.
@@ -76,13 +79,9 @@ def invert(
     """
     few_shot, backbone = data.few_shot, model.backbone
     bank = LatentBank(data.bank or default_bank(data.output, backbone.identity), backbone.identity)
-    keys = {
-        label: tuple(
-            latent_key(shot, backbone, model.prompt_for(few_shot.classes[label]), model.inversion)
-            for shot in few_shot.shots[label]
-        )
-        for label in few_shot.labels
-    }
+    keys = latent_keys(model, data)
+    if not keys:
+        return Inverted(bank, {}, {}, 0)
     flat = [key for members in keys.values() for key in members]
     images = InversionData(data.source, few_shot, flat, bank, model.inversion.batch_size, backbone.image_size)
     missing = sum(key not in bank for key in set(flat))
@@ -94,6 +93,20 @@ def invert(
     if trainer.is_global_zero and missing:
         warn_of_poor(quality, model.inversion.warn_psnr)
     return Inverted(bank, keys, quality, missing)
+
+
+def latent_keys(model: Synthesizer, data: SynthesisData) -> dict[int, tuple[LatentKey, ...]]:
+    """The bank's keys of the latents that the method needs, by class; empty if it needs none."""
+    few_shot = data.few_shot
+    if data.method.latents is None:
+        return {}
+
+    def key_of(shot: Shot) -> LatentKey:
+        if data.method.latents == "encoded":
+            return encoded_key(shot, model.backbone, model.inversion)
+        return latent_key(shot, model.backbone, model.prompt_for(few_shot.classes[shot.label]), model.inversion)
+
+    return {label: tuple(key_of(shot) for shot in few_shot.shots[label]) for label in few_shot.labels}
 
 
 def device_name(trainer: L.Trainer) -> str:
@@ -170,11 +183,13 @@ def synthesize(
         The dataset's folder.
 
     Raises:
-        UserError: If the folder holds another dataset, or as `invert` does.
+        UserError: If the method does not fit, the folder holds another dataset, or as `invert` does.
     """
+    check_method(model, data)
     manifest = describe_dataset(model.describe() | data.describe())
     check_folder(data.output, manifest, data.overwrite)
-    warn_of_other_start(model)
+    if data.method.latents == "inverted":
+        warn_of_other_start(model)
     warn_of_other_versions(data.output, manifest["versions"])
     started = time.perf_counter()
     inverted = invert(model, data, make_trainer, show_progress)

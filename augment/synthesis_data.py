@@ -1,5 +1,6 @@
 """What is to be synthesized: the few-shot set, the method, the mixtures and the plan, dealt to ranks as batches."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +19,8 @@ from augment.errors import UserError
 from augment.few_shot import choose_few_shot_set
 from augment.loading import deal, dealt_loader
 from augment.manifest import open_folder, unfinished
-from augment.methods import METHODS, Material, MethodName
-from augment.mixing import Mixing, count_sources, draw_mixture, noise_seed
+from augment.methods import Material, MethodName, MethodSettings, configure, describe
+from augment.mixing import Draws, Mixing, Mixture, count_sources, draw_mixture, noise_seed
 from augment.shards import Plan, PlannedBatch, Sample, plan_batches, plan_shards
 from augment.synthesizer import SynthesisBatch, Synthesizer
 
@@ -30,11 +31,12 @@ class SynthesisData(L.LightningDataModule):
     Args:
         output: Folder of the dataset.
         source: Where the real images come from.
-        method: How a start is made; norm and mean adjustment as in the paper.
+        method: How a start is made; norm and mean adjustment as in the paper, or another method by name.
         shots: Real images per class.
         seed: Chooses the few-shot set and draws every mixture.
         classes: Make images of these classes only.
         mixing: How sources and weights are drawn.
+        settings: Of the method; what it does not have is refused.
         plan: Size and layout of the dataset.
         bank: Folder of inverted latents; by default one per backbone below `bank`, beside the dataset.
         skip_bad: Pass over real images that cannot be read instead of stopping.
@@ -54,12 +56,13 @@ class SynthesisData(L.LightningDataModule):
         bank: str | None = None,
         skip_bad: bool = False,
         overwrite: bool = False,
+        settings: MethodSettings = MethodSettings(),  # noqa: B008  (frozen)
     ) -> None:
         super().__init__()
         self.output = Path(output)
         self.source = source
         self.method_name: MethodName = method
-        self.method = METHODS[method]
+        self.method = configure(method, settings)
         self.seed = seed
         self.mixing = mixing
         self.plan = plan
@@ -70,18 +73,28 @@ class SynthesisData(L.LightningDataModule):
 
     def _count_sources(self, label: int) -> int:
         name, available = self.few_shot.classes[label], len(self.few_shot.shots[label])
-        count = count_sources(self.mixing, available, name)
-        if count < self.method.min_sources:
+        if self.method.sources is None:
+            return count_sources(self.mixing, available, name)
+        if available < self.method.sources:
             raise UserError(
-                f"method: '{self.method_name}' needs {self.method.min_sources} sources, class '{name}' has {count}; "
+                f"method: '{self.method_name}' needs {self.method.sources} sources, class '{name}' has {available}; "
                 f"raise --shots or choose another --method"
             )
-        return count
+        return self.method.sources
+
+    def recipe(self, label: int, index: int) -> tuple[int, Mixture]:
+        """Of image `index` of class `label`: the class that its sources are of, and its mixture of them."""
+        labels = self.few_shot.labels
+        source = Draws(self.seed, label, index).other_class(labels) if self.method.across else label
+        mixing = self.mixing if self.method.weighted else replace(self.mixing, weights="centroid")
+        available = len(self.few_shot.shots[source])
+        return source, draw_mixture(mixing, self.source_counts[source], available, self.seed, label, index)
 
     def describe(self) -> dict[str, Any]:
         """Everything about the data that decides an image."""
         return {
             "method": self.method_name,
+            "settings": describe(self.method),
             "mixing": asdict(self.mixing),
             "plan": asdict(self.plan),
             "seed": self.seed,
@@ -92,6 +105,38 @@ class SynthesisData(L.LightningDataModule):
     def shards(self) -> list[tuple[Sample, ...]]:
         """The planned samples of every shard."""
         return plan_shards(self.plan, self.few_shot.labels)
+
+
+def check_method(model: Synthesizer, data: SynthesisData) -> None:
+    """Say before anything runs that a method cannot work with this model, prompt or set of classes.
+
+    Raises:
+        UserError: If so.
+    """
+    name, method, kind = data.method_name, data.method, model.backbone.prompts
+    classes = data.few_shot.classes
+    if method.across and len(data.few_shot.labels) < 2:
+        raise UserError(
+            f"method: '{name}' goes from one class to another, the few-shot set has images of one; "
+            f"add a class to --classes or choose another --method"
+        )
+    if method.prompt_tells_class and len(classes) > 1:  # all of the source's: '--classes' may make one at a time
+        if kind == "none":
+            raise UserError(
+                f"method: '{name}' tells the model the class by its prompt, and {model.backbone.identity} reads none; "
+                f"choose another --method or --model.backbone"
+            )
+        if "{class}" not in model.prompt:
+            raise UserError(
+                f"model.prompt: '{model.prompt}' is the same for all {len(classes)} classes, and '{name}' knows a "
+                f"class by its prompt alone; put {{class}} into --model.prompt or choose another --method"
+            )
+    if kind == "class":
+        model.backbone.condition([model.prompt_for(classes[label]) for label in data.few_shot.labels])
+    if describe(method).get("suffixes") and kind != "text":
+        raise UserError(
+            f"settings.suffixes: {model.backbone.identity} reads no text; leave --data.settings.suffixes out"
+        )
 
 
 class SynthesisLoader(L.LightningDataModule):
@@ -123,7 +168,7 @@ class SynthesisLoader(L.LightningDataModule):
         self.manifest = manifest
         self.shards = data.shards()
         self.pending: list[int] = []
-        self._class_latents = lru_cache(maxsize=64)(self._load_class)
+        self._latent = lru_cache(maxsize=512)(self._load)
 
     def prepare_data(self) -> None:
         """Open the folder, once per run: refuse another configuration's dataset, or delete it if told to."""
@@ -147,17 +192,19 @@ class SynthesisLoader(L.LightningDataModule):
         return SynthesisBatch(planned, stack(list(starts)), records)
 
     def _sample(self, label: int, index: int) -> tuple[Start, dict[str, Any]]:
-        data, model = self.data, self.model
-        shots, name = data.few_shot.shots[label], data.few_shot.classes[label]
-        mixture = draw_mixture(data.mixing, data.source_counts[label], len(shots), data.seed, label, index)
-        latents, unconditional = self._class_latents(label)
-        chosen = list(mixture.sources)
+        data, model, method = self.data, self.model, self.data.method
+        name = data.few_shot.classes[label]
+        source, mixture = data.recipe(label, index)
+        shots = data.few_shot.shots[source]
+        latents, unconditional = self._latents(source, mixture.sources)
         material = Material(
-            latents[chosen],
+            latents,
             torch.tensor(mixture.weights, dtype=torch.float32),
             model.prompt_for(name),
-            None if unconditional is None else unconditional[chosen],
+            Draws(data.seed, label, index),
+            unconditional,
         )
+        share = method.label_share
         record = {
             "label": label,
             "class": name,
@@ -165,21 +212,27 @@ class SynthesisLoader(L.LightningDataModule):
             "method": data.method_name,
             "sources": [shots[n].name for n in mixture.sources],
             "weights": list(mixture.weights),
+            "soft_labels": [source, label] if method.across else [label],
+            "soft_weights": [1 - share, share] if method.across else [share],
             "seed": data.seed,
             "steps": model.steps,
             "guidance": model.guidance,
         }
-        start = data.method.start(material)
-        if model.inversion.kind == "negative-prompt":
-            start = replace(start, negative=start.prompts)
+        start = method.start(material)
+        if model.inversion.kind == "negative-prompt" and method.latents == "inverted":
+            start = replace(start, negative=(material.prompt,))
         if model.sampler.eta > 0:
             start = replace(start, seeds=(noise_seed(data.seed, label, index),))
         return start, record
 
-    def _load_class(self, label: int) -> tuple[Tensor, Tensor | None]:
-        """Inverted latents of one class [K, C, h, w], and their null-text embeddings [K, steps, S, D] if there are."""
-        pairs = list(zip(self.keys[label], self.data.few_shot.shots[label], strict=True))
-        latents = torch.stack([self.bank.load(key, shot.name) for key, shot in pairs])
-        if self.model.inversion.kind != "null-text":
-            return latents, None
-        return latents, torch.stack([self.bank.load_unconditional(key, shot.name) for key, shot in pairs])
+    def _latents(self, label: int, sources: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Latents of these images [N, C, h, w], and their null-text embeddings [N, steps, S, D] if there are."""
+        if not sources:
+            return torch.empty(0, *self.model.backbone.latent_shape), None
+        latents, embeddings = zip(*(self._latent(label, shot) for shot in sources), strict=True)
+        return torch.stack(latents), None if embeddings[0] is None else torch.stack(embeddings)
+
+    def _load(self, label: int, shot: int) -> tuple[Tensor, Tensor | None]:
+        """One latent [C, h, w], and its null-text embeddings [steps, S, D] if it was inverted so."""
+        key, name = self.keys[label][shot], self.data.few_shot.shots[label][shot].name
+        return self.bank.load(key, name), self.bank.load_unconditional(key, name) if key.kind == "null-text" else None

@@ -77,6 +77,8 @@ def test_every_record_has_the_same_fields_of_the_same_types(dataset: Path) -> No
         "label": int,
         "method": str,
         "seed": int,
+        "soft_labels": list,
+        "soft_weights": list,
         "sources": list,
         "steps": int,
         "weights": list,
@@ -87,6 +89,7 @@ def test_every_record_has_the_same_fields_of_the_same_types(dataset: Path) -> No
         assert {type(weight) for weight in record["weights"]} == {float}
         assert len(record["sources"]) == len(record["weights"]) == 3
         assert sum(record["weights"]) == pytest.approx(1)
+        assert (record["soft_labels"], record["soft_weights"]) == ([record["label"]], [1.0])
         assert (record["method"], record["seed"], record["steps"], record["guidance"]) == ("nin/chm", 0, 2, 1.0)
         assert {name.split("/")[0] for name in record["sources"]} == {record["class"]}
 
@@ -183,6 +186,8 @@ def test_another_configuration_is_refused_with_both_values(job: Job, copy: Path,
     assert "--overwrite" in error
     error = fails(main, ["synthesize", *job.args(copy, "--data.mixing.concentration", "0.5")], 1)
     assert "(mixing.concentration: 1.0 there, 0.5 here)" in error
+    error = fails(main, ["synthesize", *job.args(copy, "--model.steps", "3")], 1)
+    assert "(steps: 2 there, 3 here)" in error  # and not a setting that JSON only holds as another type
     assert mtimes(copy) == before
 
 

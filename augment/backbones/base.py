@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from augment.backbones.inversions import InversionKind, explicit, fixed_point, midpoint, null_text
 from augment.backbones.sampling import Condition, Inverted, Sampler, SamplerKind, Start, join
-from augment.backbones.schedule import Schedule, halfway, stochastic_transfer, transfer
+from augment.backbones.schedule import Schedule, add_noise, halfway, stochastic_transfer, transfer
 from augment.errors import UserError
 
 __all__ = ["DTYPES", "Backbone", "Condition", "Inverted", "Precision", "Sampler", "Start"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+PromptKind = Literal["text", "class", "none"]
 
 FIRST_ORDER = Sampler()
 
@@ -51,6 +53,9 @@ class Backbone(nn.Module, ABC):
 
     train_steps: int = 1000
     """T: the time at the noisiest end of the schedule."""
+
+    prompts: PromptKind = "text"
+    """What a prompt tells the network: any text, the name of a class, or nothing."""
 
     evaluations: int = 0
     """Images that the denoiser has seen so far, each guidance branch counted: what costs time."""
@@ -167,7 +172,10 @@ class Backbone(nn.Module, ABC):
             raise ValueError("eta > 0 needs a seed per latent in the start")
         left = max(1, round(steps * start.strength))
         z = start.latent.to(self.device, torch.float32)
-        condition = self.condition(start.prompts)
+        noise = None if start.noise is None else start.noise.to(self.device, torch.float32)
+        first = self.condition(start.prompts)
+        late = first if start.late_prompts is None else self.condition(start.late_prompts)
+        switch = (1 - start.switch) * self.train_steps
         negative = None
         if guidance != 1:
             negative = self.condition(start.negative) if start.negative else self.unconditional(len(z))
@@ -178,11 +186,13 @@ class Backbone(nn.Module, ABC):
             if unconditional is not None and start.unconditional is not None:
                 step_embeddings = start.unconditional[:, number].to(z.device, self.dtype)
                 unconditional = Condition(step_embeddings, unconditional.pooled)
-            return self._guided(z, time, condition, unconditional, guidance)
+            return self._guided(z, time, first if time >= switch else late, unconditional, guidance)
 
         if sampler.kind == "dpm++":
-            return self._multistep(network, z, steps, left)
+            return self._multistep(network, z, noise, steps, left)
         schedule = self.schedule(steps)
+        if noise is not None:
+            z = add_noise(z, noise, schedule.steps[-left].noisy)
         noises = [torch.Generator().manual_seed(seed) for seed in start.seeds or ()]
         for number, step in enumerate(schedule.steps[-left:], steps - left):
             output = network(z, step.noisy.time, number)
@@ -191,9 +201,9 @@ class Backbone(nn.Module, ABC):
                 half = transfer(schedule.prediction, z, output, step.noisy, middle)
                 z = z + (step.clean.sigma - step.noisy.sigma) * network(half, middle.time, number)
             elif sampler.eta > 0 and step.clean.sigma > 0:
-                noise = torch.stack([torch.randn(z.shape[1:], generator=generator) for generator in noises])
-                noise = noise.to(z.device, non_blocking=True)
-                z = stochastic_transfer(schedule.prediction, z, output, step, sampler.eta, noise, schedule.clip)
+                fresh = torch.stack([torch.randn(z.shape[1:], generator=generator) for generator in noises])
+                fresh = fresh.to(z.device, non_blocking=True)
+                z = stochastic_transfer(schedule.prediction, z, output, step, sampler.eta, fresh, schedule.clip)
             else:
                 z = transfer(schedule.prediction, z, output, step.noisy, step.clean, schedule.clip)
         return z
@@ -229,13 +239,17 @@ class Backbone(nn.Module, ABC):
         without, with_prompt = both.chunk(2)
         return without + guidance * (with_prompt - without)
 
-    def _multistep(self, network: Callable[[Tensor, float, int], Tensor], z: Tensor, steps: int, left: int) -> Tensor:
+    def _multistep(
+        self, network: Callable[[Tensor, float, int], Tensor], z: Tensor, noise: Tensor | None, steps: int, left: int
+    ) -> Tensor:
         """DPM-Solver++ 2M (Lu et al. 2022), by diffusers' scheduler with the checkpoint's configuration."""
         scheduler = DPMSolverMultistepScheduler.from_config(
             self.scheduler_config, algorithm_type="dpmsolver++", solver_order=2
         )
         scheduler.set_timesteps(steps)  # its tables stay in host memory, so that no step waits for the device
         scheduler.set_begin_index(steps - left)
+        if noise is not None:
+            z = scheduler.add_noise(z, noise, scheduler.timesteps[-left].repeat(len(z)))
         for number, time in enumerate(scheduler.timesteps.tolist()[-left:], steps - left):
             z = scheduler.step(network(z, time, number), time, z, return_dict=False)[0]
         return z

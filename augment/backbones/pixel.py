@@ -46,6 +46,7 @@ class PixelDiffusion(Backbone):
         self.class_names = tuple(class_names)
         self.null_class = null_class
         self.classes = int(config.num_class_embeds or 0)
+        self.prompts = "class" if self.classes else "none"
         self.image_size = int(config.sample_size)
         self.latent_shape = (int(config.in_channels), self.image_size, self.image_size)
         if config.in_channels != 3:

@@ -20,9 +20,12 @@ class Start:
         latent: Float32 [B, C, h, w].
         prompts: One prompt per latent.
         strength: Share of the schedule still to be denoised; 1 means t = T.
+        noise: To be added to `latent`, then a clean one, at the level where denoising begins (SDEdit); like `latent`.
         unconditional: Embeddings that stand for "no prompt" at each step, float32 [B, steps, S, D] (null-text).
         negative: One prompt per latent that stands for "no prompt" (negative-prompt inversion).
         seeds: One per latent; decide the fresh noise of a sampler with eta > 0, and nothing else.
+        late_prompts: One per latent, that takes the place of its first prompt after the switch (Diff-II).
+        switch: Share of the schedule, t / T from 1 down, that the first prompts guide.
     """
 
     latent: Tensor
@@ -31,11 +34,15 @@ class Start:
     unconditional: Tensor | None = None
     negative: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
+    noise: Tensor | None = None
+    late_prompts: tuple[str, ...] | None = None
+    switch: float = 1.0
 
     def to(self, device: torch.device) -> Self:
         """The same start on another device."""
         unconditional = None if self.unconditional is None else self.unconditional.to(device)
-        return replace(self, latent=self.latent.to(device), unconditional=unconditional)
+        noise = None if self.noise is None else self.noise.to(device)
+        return replace(self, latent=self.latent.to(device), unconditional=unconditional, noise=noise)
 
 
 def stack(starts: Sequence[Start]) -> Start:
@@ -55,6 +62,9 @@ def stack(starts: Sequence[Start]) -> Start:
         rows([start.unconditional for start in starts]),
         words([start.negative for start in starts]),
         tuple(seed for start in starts for seed in start.seeds or ()) or None,
+        rows([start.noise for start in starts]),
+        words([start.late_prompts for start in starts]),
+        starts[0].switch,
     )
 
 

@@ -51,6 +51,11 @@ class Schedule:
     clip: float | None = None
 
 
+def add_noise(z: Tensor, noise: Tensor, level: Level) -> Tensor:
+    """Clean latents at a noise level: alpha * x0 + sigma * eps, the forward process of either kind of model."""
+    return level.alpha * z + level.sigma * noise
+
+
 def clean_and_noise(prediction: Prediction, z: Tensor, output: Tensor, level: Level) -> tuple[Tensor, Tensor]:
     """The clean latent x0 and the noise eps that the network's output at this level implies; both like z."""
     alpha, sigma = level.alpha, level.sigma
