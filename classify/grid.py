@@ -9,7 +9,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from augment.errors import UserError
-from augment.methods import METHODS, MethodName
+from augment.methods import METHODS, MethodName, MethodSettings
 from augment.mixing import Mixing
 from augment.shards import Plan
 from classify.classifier import Classifier
@@ -26,6 +26,7 @@ class Entry:
         method: Makes the synthetic images; `none` is the classifier on real images alone.
         name: Of the row; by default the method's.
         shots: The row is run at these numbers of shots only; null is all of the study's.
+        settings: Of the method, such as `{strength: 0.3}`.
         batches: What differs from the study's `batches`, such as `{auto_augment: rand-m9-mstd0.5}`.
         mixing: What differs from the study's `mixing`.
         plan: What differs from the study's `plan`.
@@ -34,6 +35,7 @@ class Entry:
     method: str = "none"
     name: str | None = None
     shots: list[PositiveInt] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     batches: dict[str, Any] = field(default_factory=dict)
     mixing: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
@@ -46,6 +48,7 @@ class Row:
     name: str
     method: MethodName | None
     shots: tuple[int, ...]
+    settings: MethodSettings
     batches: Batches
     mixing: Mixing
     plan: Plan
@@ -71,6 +74,7 @@ class SyntheticSet:
     method: MethodName
     shots: int
     seed: int
+    settings: MethodSettings
     mixing: Mixing
     plan: Plan
 
@@ -92,9 +96,10 @@ class Cell:
     @property
     def synthetic(self) -> SyntheticSet | None:
         """What it trains on beside the real images."""
-        if self.row.method is None:
+        row = self.row
+        if row.method is None:
             return None
-        return SyntheticSet(self.row.method, self.shots, self.seed, self.row.mixing, self.row.plan)
+        return SyntheticSet(row.method, self.shots, self.seed, row.settings, row.mixing, row.plan)
 
     def __str__(self) -> str:
         return f"{self.row.name}, {self.contender.name}, {self.shots} shots, seed {self.seed}"
@@ -134,6 +139,7 @@ def make_rows(
                 name,
                 None if given.method == "none" else given.method,  # type: ignore[arg-type]  # checked above
                 some_of(shots, given.shots, f"methods: row '{name}'"),
+                override(MethodSettings(), given.settings, f"methods: row '{name}', settings"),
                 override(batches, given.batches, f"methods: row '{name}', batches"),
                 override(mixing, given.mixing, f"methods: row '{name}', mixing"),
                 override(plan, given.plan, f"methods: row '{name}', plan"),
@@ -202,12 +208,12 @@ def checked(kind: type, settings: dict[str, Any], where: str) -> dict[str, Any]:
 
 def make_groups(rows: Sequence[Row], contenders: Sequence[Contender], seeds: NonNegativeInt) -> list[Group]:
     """All cells, seed by seed so that a study that was stopped is balanced, those that share a set together."""
-    groups: dict[tuple[int, int, SyntheticSet | None], list[Cell]] = {}
+    groups: dict[str, list[Cell]] = {}
     for seed in range(seeds):
         for shots in sorted({number for row in rows for number in row.shots}):
             for row in rows:
                 for contender in contenders:
                     if shots in row.shots and shots in contender.shots:
                         cell = Cell(row, shots, seed, contender)
-                        groups.setdefault((seed, shots, cell.synthetic), []).append(cell)
-    return [Group(synthetic, tuple(cells)) for (_, _, synthetic), cells in groups.items()]
+                        groups.setdefault(repr((seed, shots, cell.synthetic)), []).append(cell)
+    return [Group(cells[0].synthetic, tuple(cells)) for cells in groups.values()]

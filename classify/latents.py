@@ -55,7 +55,7 @@ class StartStatistics(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Take the batch's latents."""
-        if isinstance(batch, SynthesisBatch) and batch.start.strength == 1:
+        if isinstance(batch, SynthesisBatch) and batch.start.strength == 1 and batch.start.noise is None:
             self._seen.append(norms_and_channels(batch.start.latent.cpu()))
 
     def summary(self) -> LatentStatistics | None:

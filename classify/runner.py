@@ -16,6 +16,7 @@ import torch
 from augment.data import ImageSource
 from augment.errors import UserError
 from augment.manifest import fingerprint, read_manifest
+from augment.methods import METHODS, MethodName, MethodSettings
 from augment.mixing import Mixing
 from augment.pipeline import QUIET_TRAINER, invert, synthesize
 from augment.shards import Plan, write_json
@@ -89,17 +90,19 @@ class Runner:
             raise UserError(f"output: '{path}' belongs to another study; delete it")
         return results
 
-    def fill_bank(self, seed: int, shots: int) -> None:
-        """Invert a seed's largest few-shot set, which holds its smaller ones, and note what the latents are like.
+    def fill_bank(self, seed: int, shots: int, method: MethodName) -> None:
+        """Make the latents that a method begins with for a seed's largest few-shot set, which holds its smaller ones.
 
-        So every latent is inverted in the same batch, however many processes use it later: its last bit depends on it.
+        So every latent is made in the same batch, however many processes use it later: its last bit depends on it.
+        What the latents are like is noted.
         """
-        note = self.folder / "inversions" / f"shots{shots}-seed{seed}.json"
+        note = self.folder / "inversions" / f"{METHODS[method].latents}-shots{shots}-seed{seed}.json"
         if note.is_file():
             return
         with pinned_threads(self.threads):
             begun = time.perf_counter()
-            data = self._data(SyntheticSet("lin/0", shots, seed, Mixing(), self.plan), self.folder)
+            wanted = SyntheticSet(method, shots, seed, MethodSettings(), Mixing(), self.plan)
+            data = self._data(wanted, self.folder)
             inverted = invert(self.synthesizer, data, show_progress=False)
             seconds = time.perf_counter() - begun
         keys = [key for members in inverted.keys.values() for key in members]
@@ -127,8 +130,9 @@ class Runner:
         if wanted is None:
             return Made(None, {}, [], 0.0)
         name = f"{slug(wanted.method)}-shots{wanted.shots}-seed{wanted.seed}"
-        if (wanted.mixing, wanted.plan) != (self.mixing, self.plan):
-            name += f"-{fingerprint({'mixing': asdict(wanted.mixing), 'plan': asdict(wanted.plan)})[:8]}"
+        own = (wanted.settings, wanted.mixing, wanted.plan)
+        if own != (MethodSettings(), self.mixing, self.plan):
+            name += f"-{fingerprint({'own': [asdict(part) for part in own]})[:8]}"
         dataset, note = self.folder / "datasets" / name, self.folder / "sets" / f"{name}.json"
         if not note.is_file():
             write_note(note, self._make_set(wanted, dataset))
@@ -168,6 +172,7 @@ class Runner:
             plan=wanted.plan,
             bank=str(self.folder / "bank"),
             skip_bad=self.skip_bad,
+            settings=wanted.settings,
         )
 
     def _train(self, cell: Cell, made: Made) -> None:

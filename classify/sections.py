@@ -160,7 +160,7 @@ def latents_section(folder: Path, results: Sequence[Results]) -> Section | None:
     shots = max((cell["shots"] for cell in results if cell["dataset"]), default=0)
     made = {(c["row"], c["seed"]): c["dataset"] for c in results if c["dataset"] and c["shots"] == shots}
     seeds = sorted({seed for _, seed in made})
-    before = [folder / "inversions" / f"shots{shots}-seed{seed}.json" for seed in seeds]
+    before = [folder / "inversions" / f"inverted-shots{shots}-seed{seed}.json" for seed in seeds]
     found: dict[str, list[Path]] = {"sources (inverted images)": [path for path in before if path.is_file()]}
     for (row, _), dataset in made.items():
         found.setdefault(row, []).append(folder / "sets" / f"{dataset}.json")

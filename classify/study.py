@@ -21,9 +21,10 @@ from augment.data import ImageSource
 from augment.errors import UserError
 from augment.few_shot import choose_few_shot_set
 from augment.manifest import first_difference, library_versions
-from augment.methods import METHODS
-from augment.mixing import Mixing, count_sources
+from augment.methods import METHODS, MethodName
+from augment.mixing import Mixing
 from augment.shards import Plan, file_sha256, write_json
+from augment.synthesis_data import SynthesisData, check_method
 from augment.synthesizer import Synthesizer
 from classify.adequacy import Adequacy, measure_adequacy
 from classify.data import Batches
@@ -86,7 +87,7 @@ def study(
     shots = list(dict.fromkeys(shots))
     rows = make_rows(methods, shots, batches, mixing, plan)
     contenders = make_contenders(classifiers, shots)
-    check_rows(rows)
+    check_rows(rows, synthesizer, source, skip_bad)
     if reference is not None and reference not in [row.name for row in rows]:
         raise UserError(f"reference: no row is named '{reference}'; choose from {', '.join(row.name for row in rows)}")
     for contender in contenders:
@@ -126,8 +127,8 @@ def study(
         write_json(folder / "study.json", description)
         announce(left, len(cells), synthesizer, steps, len(source.classes))
         with stoppable(progress):
-            for seed in sorted({group.cells[0].seed for group in left if group.synthetic is not None}):
-                runner.fill_bank(seed, max(shots))
+            for seed, method in latents_needed(left):
+                runner.fill_bank(seed, max(shots), method)
             say(judge(runner).sentence({}))
             with progress:
                 run_groups(runner, left, devices, progress.tell)
@@ -143,22 +144,32 @@ def study(
         )
 
 
-def check_rows(rows: Sequence[Row]) -> None:
-    """Refuse a row whose method cannot be run with its sources, before anything is.
+def check_rows(rows: Sequence[Row], synthesizer: Synthesizer, source: ImageSource, skip_bad: bool) -> None:
+    """Refuse a row whose method cannot be run with its backbone or its fewest shots, before anything is.
 
     Raises:
         UserError: Naming the row and the number of shots.
     """
     for row in rows:
-        for shots in row.shots if row.method is not None else ():
-            where = f"methods: row '{row.name}' at {shots} shots"
-            try:
-                count = count_sources(row.mixing, shots, "every class")
-            except UserError as error:
-                raise UserError(f"{where}: {error}") from error
-            needed = METHODS[row.method].min_sources  # type: ignore[index]  # not None here
-            if count < needed:
-                raise UserError(f"{where}: '{row.method}' needs {needed} sources, not {count}; limit the row's shots")
+        if row.method is None:
+            continue
+        shots = min(row.shots)
+        try:
+            data = SynthesisData(
+                "", source, row.method, shots, mixing=row.mixing, skip_bad=skip_bad, settings=row.settings
+            )
+            check_method(synthesizer, data)
+        except UserError as error:
+            raise UserError(f"methods: row '{row.name}' at {shots} shots: {error}") from error
+
+
+def latents_needed(groups: Sequence[Group]) -> list[tuple[int, MethodName]]:
+    """For each seed one method for each kind of latents that its sets begin with."""
+    needed: dict[tuple[int, str], MethodName] = {}
+    for group in groups:
+        if group.synthetic is not None and (kind := METHODS[group.synthetic.method].latents) is not None:
+            needed.setdefault((group.synthetic.seed, kind), group.synthetic.method)
+    return [(seed, method) for (seed, _), method in needed.items()]
 
 
 def content_hash(source: ImageSource) -> str:

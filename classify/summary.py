@@ -221,7 +221,7 @@ def percent(e: Estimate) -> str:
 
 def points(e: Estimate) -> str:
     """A difference of accuracies in points with its interval."""
-    return f"{100 * e.mean:+.2f}" + (f" ± {100 * e.half:.2f}" if e.has_interval else "")
+    return f"{round(100 * e.mean, 2) + 0.0:+.2f}" + (f" ± {100 * e.half:.2f}" if e.has_interval else "")
 
 
 def number(e: Estimate) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from augment.errors import UserError
+from augment.methods import MethodSettings
 from augment.mixing import Mixing
 from augment.shards import Plan
 from classify.data import Batches
@@ -20,13 +21,16 @@ def rows(*entries: str | Entry, shots: tuple[int, ...] = (1, 5)) -> list[Row]:
 
 def test_a_name_is_a_row_with_the_settings_of_the_study() -> None:
     none, fix = rows("none", "fix/chm")
-    assert none == Row("none", None, (1, 5), BATCHES, MIXING, PLAN)
+    assert none == Row("none", None, (1, 5), MethodSettings(), BATCHES, MIXING, PLAN)
     assert (fix.name, fix.method) == ("fix/chm", "fix/chm")
 
 
 def test_an_entry_changes_what_it_names_and_no_more() -> None:
-    (row,) = rows(Entry("fix/0", "strong", [5], {"auto_augment": "rand-m9"}, {"sources": 2}, {"per_class": 3}))
-    assert (row.name, row.method, row.shots) == ("strong", "fix/0", (5,))
+    (row,) = rows(
+        Entry("sdedit", "strong", [5], {"strength": 0.9}, {"auto_augment": "rand-m9"}, {"sources": 2}, {"per_class": 3})
+    )
+    assert (row.name, row.method, row.shots) == ("strong", "sdedit", (5,))
+    assert row.settings == MethodSettings(strength=0.9)
     assert row.batches == Batches(image_size=32, auto_augment="rand-m9")
     assert row.mixing == Mixing(sources=2)
     assert row.plan == Plan(per_class=3)
@@ -39,6 +43,7 @@ def test_an_entry_changes_what_it_names_and_no_more() -> None:
         ([Entry("nix", "mine")], r"methods: row 'mine' has an unknown method 'nix'"),
         ([Entry(name="x", batches={"colour": 1})], r"methods: row 'x', batches: there is no setting 'colour'"),
         ([Entry(name="x", batches={"hflip": 3})], r"row 'x', batches: .*\"hflip\".* 3 does not conform"),
+        ([Entry("sdedit", "x", settings={"power": 1})], r"row 'x', settings: there is no setting 'power'"),
         ([Entry(name="x", mixing={"sources": 0})], r"row 'x', mixing: .*\"sources\""),
         ([Entry(name="x", shots=[2])], r"row 'x': 2 shots are not among the study's shots \[1, 5\]; add them there"),
         (["none", "none"], r"methods: 'none' and 'none' cannot be told apart"),

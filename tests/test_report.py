@@ -177,7 +177,7 @@ def test_latents_are_read_from_the_notes_of_the_largest_shots(tmp_path: Path) ->
 
     cells = [cell("fix/0", seed, 0.5) for seed in (0, 1)] + [cell("sdedit", 0, 0.5), cell("fix/0", 0, 0.5, shots=1)]
     for seed in (0, 1):
-        note(tmp_path / "inversions" / f"shots5-seed{seed}.json", 0.7 + 0.2 * seed)
+        note(tmp_path / "inversions" / f"inverted-shots5-seed{seed}.json", 0.7 + 0.2 * seed)
         note(tmp_path / "sets" / f"fix-0-{seed}.json", 1.0)
     (tmp_path / "sets" / "sdedit-0.json").write_text('{"latents": null}')  # does not start at t = T
     ((_, table),) = latents_section(tmp_path, cells).tables

@@ -326,6 +326,12 @@ def test_only_the_baseline(config: Path, tmp_path: Path) -> None:
         ),
         (["--methods", '["none", "nix/chm"]'], "methods: row 'nix/chm' has an unknown method 'nix/chm'; choose from"),
         (["--mixing.sources", "3"], "methods: row 'fix/0' at 2 shots: sources: 3 is greater than the 2 shots"),
+        (["--methods", '["slerp"]', "--shots", "[1, 3]"], "row 'slerp' at 1 shots: method: 'slerp' needs 2 sources"),
+        (["--methods", '["text2img"]'], "row 'text2img' at 2 shots: model.prompt: 'a digit' is the same for all 3"),
+        (
+            ["--methods", '[{"method": "fix/0", "settings": {"strength": 0.5}}]'],
+            "row 'fix/0' at 2 shots: settings.strength: method 'fix/0' has no such setting",
+        ),
         (["--reference", "nin/0"], "reference: no row is named 'nin/0'; choose from none, fix/0"),
         (["--shots", "[2, 3, 9]"], "shots: class 'blue sky' has 5 images, fewer than shots=9"),
         (["--classifiers", '{"x": {"name": "resnet_of_mine"}}'], "timm cannot make 'resnet_of_mine'"),
