@@ -7,7 +7,6 @@ can be read; `bank.json` names the backbone, so that a folder of another one is 
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from augment.errors import UserError
-from augment.shards import write_json
+from augment.shards import partial_path, write_json
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class LatentBank:
         """
         header = {"key": json.dumps(asdict(key)), "quality": json.dumps(asdict(quality)), "name": name}
         path = self._path(key)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial = partial_path(path)
         tensors = {"latent": latent} if unconditional is None else {"latent": latent, "unconditional": unconditional}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

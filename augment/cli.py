@@ -1,5 +1,6 @@
 """The `augment` command: one sub-command per job, each with complete --help and --print_config."""
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,6 +16,7 @@ commands:
   synthesize   write a synthetic dataset as WebDataset shards (inverts first what the latent bank lacks)
   invert       fill the latent bank: images to noise; with --check, compare all inversions on them
   verify       check every shard of a dataset folder
+  push         upload a dataset folder to the Hugging Face Hub, with a card
   pretrain     train a small latent-diffusion backbone on an image folder
 
 augment COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
@@ -24,8 +26,13 @@ COMMANDS = {
     "synthesize": "augment.commands:synthesize_command",
     "invert": "augment.commands:invert_command",
     "verify": "augment.commands:verify_command",
+    "push": "augment.commands:push_command",
     "pretrain": "augment.commands:pretrain_command",
 }
+
+
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""A disk that is full or not to be written: the user's to mend, wherever the program meets it."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -47,6 +54,10 @@ def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] 
         getattr(import_module(module), function)(words[1:])
     except UserError as error:
         fail(f"{program} {words[0]}", str(error))
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        fail(f"{program} {words[0]}", f"{error}; finished work is kept, run the same command again once that is mended")
     except Exception as error:
         # Lightning's word for a trainer that this machine cannot give; importing its class would slow down --help.
         if type(error).__name__ != "MisconfigurationException":

@@ -1,7 +1,9 @@
 """What each `augment` command does with its parsed configuration."""
 
 import shlex
+import time
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -13,12 +15,17 @@ from rich.table import Table
 # Imported so that --model.backbone knows the families by their short names.
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.check import check, print_trials, write_trials
+from augment.dataset_card import write_card
+from augment.dry_run import cost_table, estimate
 from augment.errors import UserError
+from augment.hub import add_push_options, set_license, upload
 from augment.methods import MethodName
 from augment.model_card import write_model_card
 from augment.parsing import CommandParser, OutputCLI, add_switch
 from augment.pipeline import QUIET_TRAINER, Inverted, MakeTrainer, invert, synthesize
 from augment.pretrain import LatentDiffusion, PretrainData
+from augment.processes import Companions
+from augment.stopwatch import Stopwatch, profile_table
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
 from augment.verify import verify
@@ -42,17 +49,39 @@ class SynthesisCLI(OutputCLI):
             "--seed", type=NonNegativeInt, default=0, help="Chooses the few-shot set and draws every mixture."
         )
         parser.add_argument("--classes", type=list[str] | None, default=None, help="Make images of these classes only.")
-        parser.add_argument("--per_class", type=PositiveInt, default=100, help="Images per class.")
+        parser.add_argument("--per_class", "--per-class", type=PositiveInt, default=100, help="Images per class.")
+        parser.add_argument(
+            "--batch_size",
+            "--batch-size",
+            type=PositiveInt | Literal["auto"],
+            default=16,
+            help="Images at a time; `auto` tries what is fastest on the device, once per dataset.",
+        )
         add_switch(parser, "skip_bad", "Pass over unreadable images.")
         add_switch(parser, "overwrite", "Delete another dataset in the output folder.")
+        add_switch(parser, "compile", "Compile the denoiser: a slow start, then faster; for long runs.")
+        add_switch(parser, "profile", "Print where the seconds went; waits for the device after each stage.")
         for name in ("method", "shots", "seed", "classes", "skip_bad", "overwrite"):
             parser.link_arguments(name, f"data.{name}")
         parser.link_arguments("per_class", "data.plan.per_class")
+        parser.link_arguments("batch_size", "data.plan.batch_size")
+        parser.link_arguments("compile", "model.compile")
         parser.set_defaults(
             {
                 "model.backbone": {"class_path": "augment.backbones.stable_diffusion.StableDiffusion"},
                 "data.source": {"class_path": "augment.data.Digits"},
             }
+        )
+
+
+class GenerationCLI(SynthesisCLI):
+    """The options of `synthesize`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Whether to ask for the price first."""
+        super().add_arguments_to_parser(parser)
+        add_switch(
+            parser, "dry_run", "Time two batches, print what the run would cost in time and disk, and write nothing."
         )
 
 
@@ -77,16 +106,18 @@ class InversionCLI(SynthesisCLI):
         )
 
 
-def parse_synthesis(name: str, args: list[str], cli: type[SynthesisCLI] = SynthesisCLI) -> SynthesisCLI:
+def parse_synthesis(name: str, args: list[str], cli: type[SynthesisCLI]) -> SynthesisCLI:
     """Parse the options that `synthesize` and `invert` share."""
-    return cli(Synthesizer, SynthesisData, f"augment {name}", args, False, QUIET_TRAINER)
+    parsed = cli(Synthesizer, SynthesisData, f"augment {name}", args, False, QUIET_TRAINER)
+    parsed.model.stopwatch.running = parsed.config.profile
+    return parsed
 
 
-def trainer_factory(cli: LightningCLI) -> MakeTrainer:
+def trainer_factory(cli: LightningCLI, companions: Companions) -> MakeTrainer:
     """A trainer with the command line's settings around the given callbacks."""
 
     def make(callbacks: list[L.Callback]) -> L.Trainer:
-        trainer: L.Trainer = cli.instantiate_trainer(callbacks=callbacks)
+        trainer: L.Trainer = cli.instantiate_trainer(callbacks=[companions, *callbacks])
         if trainer.precision != "32-true":
             raise UserError(
                 f"trainer.precision: {trainer.precision} would be recorded nowhere; use --model.precision and "
@@ -98,15 +129,31 @@ def trainer_factory(cli: LightningCLI) -> MakeTrainer:
 
 
 def synthesize_command(args: list[str]) -> None:
-    """Write a synthetic dataset."""
-    cli = parse_synthesis("synthesize", args)
-    folder = synthesize(cli.model, cli.datamodule, trainer_factory(cli))
+    """Write a synthetic dataset, or say what that would cost."""
+    companions = Companions()
+    cli = parse_synthesis("synthesize", args, GenerationCLI)
+    if cli.config.dry_run:
+        trainer = cli.trainer
+        cost = estimate(cli.model, cli.datamodule, trainer.strategy.root_device, trainer.world_size)
+        Console().print(cost_table(cost, cli.datamodule.output))
+        return
+    begun = time.perf_counter()
+    folder = synthesize(cli.model, cli.datamodule, trainer_factory(cli, companions))
+    companions.close()
     if cli.trainer.is_global_zero:
+        print_profile(cli.model.stopwatch, time.perf_counter() - begun)
         print(f"dataset: {folder}")
+
+
+def print_profile(stopwatch: Stopwatch, total: float) -> None:
+    """Where the seconds went, if that was measured."""
+    if stopwatch.running:
+        Console().print(profile_table(stopwatch.report(total), total))
 
 
 def invert_command(args: list[str]) -> None:
     """Fill the latent bank and report the round trip, or compare inversions."""
+    companions = Companions()
     cli = parse_synthesis("invert", args, InversionCLI)
     if cli.config.check:
         trials, rows = check(
@@ -118,8 +165,11 @@ def invert_command(args: list[str]) -> None:
         write_trials(Path(cli.config.output), trials, rows)
         print_trials(trials)
         return
-    inverted = invert(cli.model, cli.datamodule, trainer_factory(cli))
+    begun = time.perf_counter()
+    inverted = invert(cli.model, cli.datamodule, trainer_factory(cli, companions))
+    companions.close()
     if cli.trainer.is_global_zero:
+        print_profile(cli.model.stopwatch, time.perf_counter() - begun)
         report_inversion(inverted)
 
 
@@ -144,6 +194,19 @@ def verify_command(args: list[str]) -> None:
     parser.add_argument("folder", type=str, help="Dataset folder made by `augment synthesize`.")
     folder = Path(parser.parse_args(args).folder)
     print(f"{folder}: {verify(folder)} samples, all shards as described in dataset.json")
+
+
+def push_command(args: list[str]) -> None:
+    """Upload a dataset folder to the Hugging Face Hub, with its card, once every shard is found whole."""
+    parser = CommandParser(prog="augment push", description=push_command.__doc__)
+    parser.add_argument("folder", type=str, help="Dataset folder made by `augment synthesize`.")
+    add_push_options(parser)
+    config = parser.parse_args(args)
+    folder = Path(config.folder)
+    verify(folder)
+    card = folder / "README.md"
+    set_license(card if card.is_file() else write_card(folder), config.license)
+    print(upload(folder, config.repo, "dataset", config.public))
 
 
 def pretrain_command(args: list[str]) -> None:

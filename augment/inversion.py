@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Self
 
 import lightning as L
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from augment.backbones.base import Backbone, Precision
+from augment.backbones.base import Backbone, Precision, allow_tf32
 from augment.backbones.inversions import InversionKind
 from augment.backbones.sampling import Inverted, Sampler, Start
 from augment.bank import LatentBank, LatentKey, Quality, check_latent
@@ -19,8 +20,12 @@ from augment.data import ImageSource, to_tensor
 from augment.errors import UserError
 from augment.few_shot import FewShotSet, Shot
 from augment.loading import deal, dealt_loader
+from augment.memory import Halving
+from augment.stopwatch import Stopwatch
 
 Rows = list[tuple[Shot, LatentKey]]
+Parts = list[tuple[Tensor, Tensor | None, Quality]]
+"""Per image: z_T [C, h, w], its null-text embeddings [steps, S, D] if there are, and the quality of its round trip."""
 
 ENCODED = "encoded"
 """The kind of a bank's entry that is a clean latent: an image that was encoded and never inverted."""
@@ -78,49 +83,53 @@ class Inverter(L.LightningModule):
     Args:
         backbone: The model whose noise space is entered.
         inversion: How.
+        stopwatch: Measures its stages.
     """
 
-    def __init__(self, backbone: Backbone, inversion: Inversion) -> None:
+    def __init__(self, backbone: Backbone, inversion: Inversion, stopwatch: Stopwatch) -> None:
         super().__init__()
         self.backbone = backbone
         self.inversion = inversion
+        self.stopwatch = stopwatch
+        self.inverting: Halving[Parts] = Halving("inverting")
 
     def on_predict_start(self) -> None:
         """Float32 means float32: NVIDIA's convolutions would otherwise round their inputs to TF32."""
-        self._tf32 = torch.backends.cudnn.allow_tf32
-        torch.backends.cudnn.allow_tf32 = False
+        self._tf32 = allow_tf32(self.inversion.precision == "tf32")
 
     def on_predict_end(self) -> None:
-        """Leave the global switch as it was."""
-        torch.backends.cudnn.allow_tf32 = self._tf32
+        """Leave the global switches as they were."""
+        allow_tf32(*self._tf32)
 
-    def predict_step(self, batch: InversionBatch, batch_idx: int) -> tuple[Inverted, list[Quality]]:
-        """Latents z_T [B, C, h, w] and the quality of each round trip.
+    def predict_step(self, batch: InversionBatch, batch_idx: int) -> Parts:
+        """Latents z_T [B, C, h, w] and the quality of each round trip, in as many parts as memory asks for.
 
         Raises:
             UserError: If an inversion diverges, naming the image.
         """
-        images = batch.images
-        prompts = tuple(key.prompt for key in batch.keys)
+        return list(chain.from_iterable(self.inverting(lambda rows: self._invert(batch, rows), len(batch))))
+
+    def _invert(self, batch: InversionBatch, rows: slice) -> Parts:
+        images, shots = batch.images[rows], batch.shots[rows]
+        prompts = tuple(key.prompt for key in batch.keys[rows])
         how = self.inversion
-        clean = self.backbone.encode(images)  # z_0
+        with self.stopwatch.stage("encode"):
+            clean = self.backbone.encode(images)  # z_0
         if batch.keys[0].kind == ENCODED:
             alone = psnr(self.backbone.decode(clean), images)
-            return Inverted(clean, torch.zeros(len(clean))), [Quality(value, value) for value in alone]
-        inverted = invert_latents(self.backbone, clean, prompts, how)
-        for shot, latent, residual in zip(batch.shots, inverted.latent, inverted.residual.tolist(), strict=True):
-            check_inverted(shot.name, latent, residual, how)
-        back = go_back(self.backbone, inverted, prompts, how)
-        quality = [
-            Quality(round_trip, autoencoder, residual)
-            for round_trip, autoencoder, residual in zip(
-                psnr(self.backbone.decode(back), images),
-                psnr(self.backbone.decode(clean), images),
-                inverted.residual.tolist(),
-                strict=True,
-            )
-        ]
-        return inverted, quality
+            return [(latent, None, Quality(value, value)) for latent, value in zip(clean, alone, strict=True)]
+        with self.stopwatch.stage("invert"):
+            inverted = invert_latents(self.backbone, clean, prompts, how)
+            residuals = inverted.residual.tolist()
+            for shot, latent, residual in zip(shots, inverted.latent, residuals, strict=True):
+                check_inverted(shot.name, latent, residual, how)
+        with self.stopwatch.stage("round trip"):
+            back = self.backbone.decode(go_back(self.backbone, inverted, prompts, how))
+            rows_of = zip(psnr(back, images), psnr(self.backbone.decode(clean), images), residuals, strict=True)
+            quality = [Quality(round_trip, autoencoder, residual) for round_trip, autoencoder, residual in rows_of]
+        none = [None] * len(shots)
+        embeddings = none if inverted.unconditional is None else list(inverted.unconditional)
+        return list(zip(inverted.latent, embeddings, quality, strict=True))
 
 
 def invert_latents(backbone: Backbone, clean: Tensor, prompts: Sequence[str], how: Inversion) -> Inverted:
@@ -262,10 +271,6 @@ class BankWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Store what the bank lacks of the batch."""
-        inverted, qualities = outputs
-        unconditional = [None] * len(batch) if inverted.unconditional is None else inverted.unconditional
-        for shot, key, latent, embeddings, quality in zip(
-            batch.shots, batch.keys, inverted.latent, unconditional, qualities, strict=True
-        ):
+        for shot, key, (latent, embeddings, quality) in zip(batch.shots, batch.keys, outputs, strict=True):
             if key not in self.bank:
                 self.bank.store(key, latent, quality, shot.name, embeddings)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from augment.errors import UserError
-from augment.shards import Sample, file_sha256, is_complete, shard_name, write_json
+from augment.shards import Sample, file_sha256, is_complete, partial_path, shard_name, write_json
 
 LIBRARIES = ("torch", "diffusers", "transformers", "lightning", "numpy", "pillow", "safetensors")
 
@@ -93,7 +93,7 @@ def open_folder(folder: Path, manifest: dict[str, Any], overwrite: bool) -> None
                 for partial in folder.glob(".*.partial"):
                     partial.unlink()
                 return
-            doomed = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+            doomed = partial_path(folder)
             folder.rename(doomed)  # at once, so that a kill during the deletion leaves no half dataset here
             shutil.rmtree(doomed)
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,8 +136,26 @@ def close_folder(folder: Path, shards: Sequence[Sequence[Sample]]) -> None:
     write_json(folder / "dataset.json", read_manifest(folder) | {"shards": hashes})
 
 
-def write_run(folder: Path, devices: str, processes: int, images: int, seconds: dict[str, float]) -> None:
-    """Record what differs between runs, for whoever asks how fast it was or why two runs differ in the last bit."""
+def write_run(
+    folder: Path,
+    devices: str,
+    processes: int,
+    images: int,
+    seconds: dict[str, float],
+    fitted: int | None,
+    profile: dict[str, float] | None,
+) -> None:
+    """Record what differs between runs, for whoever asks how fast it was or why two runs differ in the last bit.
+
+    Args:
+        folder: Of the dataset.
+        devices: Their kind.
+        processes: How many shared the work.
+        images: Made by this run.
+        seconds: Of the whole stages.
+        fitted: Images at a time that memory allowed, if it did not allow the batch size.
+        profile: Seconds of the first process, in detail.
+    """
     synthesis = seconds["synthesize"]
     run = {
         "host": socket.gethostname(),
@@ -148,7 +166,9 @@ def write_run(folder: Path, devices: str, processes: int, images: int, seconds: 
         "cores": os.cpu_count(),
         "versions": library_versions(),
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "profile": profile and {stage: round(value, 3) for stage, value in profile.items()},
         "images": images,
         "images_per_second": round(images / synthesis, 3) if images else None,
+        "batch_size_that_fitted": fitted,
     }
     write_json(folder / "run.json", run)

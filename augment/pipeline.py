@@ -8,7 +8,7 @@ Both steps run in Lightning's predict loop, under one process or many; `make_tra
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ import lightning as L
 import torch
 
 from augment.bank import LatentBank, LatentKey, Quality
+from augment.batch_size import BatchSizeTrial
+from augment.dataset_card import write_card
 from augment.errors import UserError
 from augment.few_shot import Shot
 from augment.inversion import BankWriter, InversionData, Inverter, encoded_key, latent_key
 from augment.manifest import check_folder, close_folder, describe_dataset, read_manifest, write_run
+from augment.processes import SharedFolder
 from augment.progress import ImageProgress
 from augment.shards import is_complete, shard_name
 from augment.synthesis_data import SynthesisData, SynthesisLoader, check_method
@@ -27,6 +30,8 @@ from augment.synthesizer import Synthesizer
 from augment.writer import ShardWriter
 
 log = logging.getLogger(__name__)
+
+UNLIMITED = 2**31 - 1
 
 NAMED = 5
 """Poor round trips that get a line of their own."""
@@ -86,8 +91,9 @@ def invert(
     images = InversionData(data.source, few_shot, flat, bank, model.inversion.batch_size, backbone.image_size)
     missing = sum(key not in bank for key in set(flat))
     backbone.cast(model.inversion.precision)
-    trainer = make_trainer([BankWriter(bank), *progress_bar("invert", show_progress)])
-    trainer.predict(Inverter(backbone, model.inversion), datamodule=images, return_predictions=False)
+    trainer = make_trainer([SharedFolder(data.output), BankWriter(bank), *progress_bar("invert", show_progress)])
+    inverter = Inverter(backbone, model.inversion, model.stopwatch)
+    trainer.predict(inverter, datamodule=images, return_predictions=False)
     trainer.strategy.barrier()
     quality = {shot.name: bank.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
     if trainer.is_global_zero and missing:
@@ -186,6 +192,7 @@ def synthesize(
         UserError: If the method does not fit, the folder holds another dataset, or as `invert` does.
     """
     check_method(model, data)
+    automatic = data.plan.batch_size == "auto" and not adopt_batch_size(data)
     manifest = describe_dataset(model.describe() | data.describe())
     check_folder(data.output, manifest, data.overwrite)
     if data.method.latents == "inverted":
@@ -195,12 +202,14 @@ def synthesize(
     inverted = invert(model, data, make_trainer, show_progress)
     begun = time.perf_counter()
     model.backbone.cast(model.precision)
+    if automatic:
+        find_batch_size(model, data, make_trainer)
+        manifest = describe_dataset(model.describe() | data.describe())
     loader = SynthesisLoader(model, data, inverted.bank, inverted.keys, manifest)
-    trainer = make_trainer(
-        [ShardWriter(data.output, data.plan.image_format), *progress_bar("synthesize", show_progress)]
-    )
+    writer = ShardWriter(data.output, data.plan.image_format, model.stopwatch)
+    trainer = make_trainer([writer, *progress_bar("synthesize", show_progress)])
     trainer.predict(model, datamodule=loader, return_predictions=False)
-    trainer.strategy.barrier()
+    fitted = smallest_fit(model, trainer)
     if trainer.is_global_zero:
         shards = loader.shards
         images = sum(len(shards[n]) for n in loader.pending)
@@ -209,6 +218,40 @@ def synthesize(
             raise UserError(f"output: {', '.join(missing)} in '{data.output}' not written; run the same command again")
         seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
         if images or not (data.output / "run.json").is_file():
-            write_run(data.output, device_name(trainer), trainer.world_size, images, seconds)
+            profile = model.stopwatch.report(sum(seconds.values())) if model.stopwatch.running else None
+            write_run(data.output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile)
         close_folder(data.output, shards)
+        if not (data.output / "README.md").exists():  # whoever has edited it keeps it
+            write_card(data.output)
     return data.output
+
+
+def adopt_batch_size(data: SynthesisData) -> bool:
+    """Let `auto` mean what a dataset was begun with; false if there is none yet, or one that is to be deleted."""
+    if not (data.output / "dataset.json").is_file():
+        return False
+    begun = read_manifest(data.output)["config"].get("plan", {}).get("batch_size")
+    data.plan = replace(data.plan, batch_size=begun)
+    return True
+
+
+def find_batch_size(model: Synthesizer, data: SynthesisData, make_trainer: MakeTrainer) -> None:
+    """Replace `auto` by the batch size that is fastest here."""
+    trial = BatchSizeTrial(model, model.evaluations_per_image(), model.prompt_for(data.few_shot.classes[0]))
+    trainer = make_trainer([])
+    trainer.predict(trial, return_predictions=False)
+    data.plan = replace(data.plan, batch_size=trial.found)
+    if trainer.is_global_zero:
+        log.warning("batch_size auto: %d images at a time", trial.found)
+
+
+def smallest_fit(model: Synthesizer, trainer: L.Trainer) -> int | None:
+    """Images at a time that memory allowed, over all processes; None if it always allowed the batch size.
+
+    Every process takes part, so that none goes on before the last one has written its shards.
+    """
+    limits = [stage.fitted for stage in (model.denoising, model.decoding) if stage.fitted is not None]
+    smallest = torch.tensor(min(limits, default=UNLIMITED), device=trainer.strategy.root_device)
+    if trainer.world_size > 1:
+        smallest = trainer.strategy.reduce(smallest, reduce_op="min")
+    return None if int(smallest) == UNLIMITED else int(smallest)

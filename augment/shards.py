@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import socket
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -42,14 +43,22 @@ class Plan:
     Args:
         per_class: Images per class.
         shard_size: Images per shard: the unit of work, of resumption and of distribution over processes.
-        batch_size: Images per call of the networks; a batch never crosses a shard's edge.
+        batch_size: Images per call of the networks; a batch never crosses a shard's edge. `auto` tries on the device
+            what is fastest, once per dataset.
         image_format: Of the images in the shards; png keeps every bit.
     """
 
     per_class: PositiveInt = 100
     shard_size: PositiveInt = 128
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt | Literal["auto"] = 16
     image_format: ImageFormat = "png"
+
+    @property
+    def images_per_batch(self) -> int:
+        """The batch size, once it is a number."""
+        if self.batch_size == "auto":
+            raise ValueError("batch_size: 'auto' has not been resolved")
+        return int(self.batch_size)
 
 
 @dataclass(frozen=True, order=True)
@@ -111,12 +120,17 @@ def encode_image(image: Image.Image, image_format: ImageFormat) -> bytes:
     return buffer.getvalue()
 
 
+def partial_path(path: Path) -> Path:
+    """Where a file lies until it is whole: a name that no other process of any machine uses."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+
+
 class ShardFile:
     """A shard being written under a temporary name, until it is committed or dropped."""
 
     def __init__(self, folder: Path, shard: int) -> None:
         self.path = folder / shard_name(shard)
-        self.partial = folder / f".{self.path.name}.{os.getpid()}.partial"
+        self.partial = partial_path(self.path)
         self._stream = self.partial.open("wb")
         self._tar = tarfile.TarFile(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
 
@@ -195,7 +209,7 @@ def file_sha256(path: Path) -> str:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path)
     with partial.open("w", encoding="utf-8") as stream:
         json.dump(content, stream, indent=2, ensure_ascii=False)
         stream.write("\n")

@@ -1,5 +1,6 @@
 """What is to be synthesized: the few-shot set, the method, the mixtures and the plan, dealt to ranks as batches."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -107,6 +108,10 @@ class SynthesisData(L.LightningDataModule):
         return plan_shards(self.plan, self.few_shot.labels)
 
 
+LATENT_CACHE_BYTES = 2**31
+"""Of host memory: more than all latents of a few-shot set, unless they are very many."""
+
+
 def check_method(model: Synthesizer, data: SynthesisData) -> None:
     """Say before anything runs that a method cannot work with this model, prompt or set of classes.
 
@@ -168,7 +173,8 @@ class SynthesisLoader(L.LightningDataModule):
         self.manifest = manifest
         self.shards = data.shards()
         self.pending: list[int] = []
-        self._latent = lru_cache(maxsize=512)(self._load)
+        latent_bytes = 4 * math.prod(model.backbone.latent_shape)
+        self._latent = lru_cache(maxsize=max(1, LATENT_CACHE_BYTES // latent_bytes))(self._load)
 
     def prepare_data(self) -> None:
         """Open the folder, once per run: refuse another configuration's dataset, or delete it if told to."""
@@ -183,13 +189,14 @@ class SynthesisLoader(L.LightningDataModule):
         batches = [
             batch
             for shard in deal(self.pending, self.trainer)
-            for batch in plan_batches(shard, self.shards[shard], self.data.plan.batch_size)
+            for batch in plan_batches(shard, self.shards[shard], self.data.plan.images_per_batch)
         ]
         return dealt_loader(self._batch, batches)
 
     def _batch(self, planned: PlannedBatch) -> SynthesisBatch:
-        starts, records = zip(*(self._sample(s.label, s.index) for s in planned.samples), strict=True)
-        return SynthesisBatch(planned, stack(list(starts)), records)
+        with self.model.stopwatch.stage("mix"):
+            starts, records = zip(*(self._sample(s.label, s.index) for s in planned.samples), strict=True)
+            return SynthesisBatch(planned, stack(list(starts)), records)
 
     def _sample(self, label: int, index: int) -> tuple[Start, dict[str, Any]]:
         data, model, method = self.data, self.model, self.data.method

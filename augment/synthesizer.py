@@ -8,11 +8,13 @@ import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from augment.backbones.base import Backbone, Precision
+from augment.backbones.base import Backbone, Precision, allow_tf32
 from augment.backbones.sampling import Sampler, Start
 from augment.errors import UserError
 from augment.inversion import Inversion
+from augment.memory import Halving
 from augment.shards import PlannedBatch
+from augment.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,35 @@ class SynthesisBatch:
         return replace(self, start=self.start.to(device))
 
 
+@dataclass(frozen=True)
+class Generated:
+    """A batch of images on its way from the device: the program works ahead, and only a reader waits.
+
+    Attributes:
+        pixels: Uint8 [B, H, W, 3] in host memory, complete once `ready` has come.
+        finite: Whether the networks gave numbers.
+        precision: What they computed in.
+        ready: Set by the device; None where everything is done at once.
+    """
+
+    pixels: Tensor
+    finite: Tensor
+    precision: Precision
+    ready: torch.cuda.Event | None
+
+    def wait(self) -> Tensor:
+        """The pixels [B, H, W, 3], once they have arrived.
+
+        Raises:
+            UserError: If the networks gave NaN.
+        """
+        if self.ready is not None:
+            self.ready.synchronize()
+        if not bool(self.finite):
+            raise UserError(f"precision: sampling gave NaN in {self.precision}; use --model.precision fp32")
+        return self.pixels
+
+
 class Synthesizer(L.LightningModule):
     """Turns starts into images, by default with deterministic DDIM; knows starts, never methods.
 
@@ -42,6 +73,7 @@ class Synthesizer(L.LightningModule):
         prompt: `{class}` stands for the class's name.
         precision: Of the networks while sampling; interpolation is float32 in any case.
         sampler: How steps are made, beside their number and guidance.
+        compile: Compile the denoiser's repeated blocks; costs a minute or two at the start.
 
     Raises:
         UserError: If the backbone cannot do the inversion or the sampler, or the two do not fit each other.
@@ -56,6 +88,7 @@ class Synthesizer(L.LightningModule):
         prompt: str = "a digit",
         precision: Precision = "fp32",
         sampler: Sampler = Sampler(),  # noqa: B008  (frozen)
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -65,6 +98,10 @@ class Synthesizer(L.LightningModule):
         self.prompt = prompt
         self.precision: Precision = precision
         self.sampler = sampler
+        self.compiled = compile
+        self.stopwatch = Stopwatch()
+        self.denoising: Halving[Tensor] = Halving("denoising")
+        self.decoding: Halving[Tensor] = Halving("decoding")
         self._check()
 
     def _check(self) -> None:
@@ -95,17 +132,53 @@ class Synthesizer(L.LightningModule):
             "prompt": self.prompt,
             "precision": self.precision,
             "sampler": asdict(self.sampler),
+            "compile": self.compiled,
         }
 
     def prompt_for(self, class_name: str) -> str:
         """The prompt of a class."""
         return self.prompt.replace("{class}", class_name)
 
-    def predict_step(self, batch: SynthesisBatch, batch_idx: int) -> Tensor:
-        """Images of the batch: uint8 [B, H, W, 3] in host memory."""
-        latents = self.backbone.denoise(batch.start, self.steps, self.guidance, self.sampler)  # z_0 [B, C, h, w]
-        images = self.backbone.decode(latents)  # [B, 3, H, W] in [-1, 1]
-        if not bool(torch.isfinite(images).all()):
-            raise UserError(f"precision: sampling gave NaN in {self.precision}; use --model.precision fp32")
-        pixels = (images / 2 + 0.5).mul(255).round().to(torch.uint8)
-        return pixels.permute(0, 2, 3, 1).cpu()  # [B, H, W, 3]
+    def evaluations_per_image(self) -> int:
+        """Calls of the denoiser that one image takes from t = T, each guidance branch counted."""
+        low, high = (bound * self.backbone.train_steps for bound in self.sampler.guidance_interval)
+        times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps]
+        guided = sum(low <= time <= high for time in times) if self.guidance != 1 else 0
+        return (len(times) + guided) * (2 if self.sampler.kind == "midpoint" else 1)
+
+    def on_predict_start(self) -> None:
+        """Make the networks fast on the device that they are now on."""
+        self._tf32 = allow_tf32(self.precision == "tf32")
+        if self.device.type == "cuda":
+            self.backbone.to(memory_format=torch.channels_last)
+        if self.compiled:
+            self.backbone.compile_denoiser()
+
+    def on_predict_end(self) -> None:
+        """Leave the global switches as they were."""
+        allow_tf32(*self._tf32)
+
+    def predict_step(self, batch: SynthesisBatch, batch_idx: int) -> Generated:
+        """Images of the batch; on an accelerator they are still being made when this returns."""
+        with self.stopwatch.stage("denoise"):
+            latents = torch.cat(self.denoising(lambda rows: self._denoise(batch.start.take(rows)), len(batch)))
+        with self.stopwatch.stage("decode"):
+            parts = self.decoding(lambda rows: self.backbone.decode(latents[rows]), len(batch))
+            return to_host(torch.cat(parts), self.precision)
+
+    def _denoise(self, start: Start) -> Tensor:
+        return self.backbone.denoise(start, self.steps, self.guidance, self.sampler)  # z_0 [B, C, h, w]
+
+
+def to_host(images: Tensor, precision: Precision) -> Generated:
+    """Images [B, 3, H, W] in [-1, 1] as bytes in host memory, without waiting for the device."""
+    finite = torch.isfinite(images).all()
+    pixels = (images / 2 + 0.5).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()  # [B, H, W, 3]
+    if images.device.type != "cuda":
+        return Generated(pixels.cpu(), finite.cpu(), precision, None)
+    on_host, flag = (torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in (pixels, finite))
+    on_host.copy_(pixels, non_blocking=True)
+    flag.copy_(finite, non_blocking=True)
+    ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    ready.record()
+    return Generated(on_host, flag, precision, ready)

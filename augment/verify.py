@@ -3,8 +3,11 @@
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
+from rich.console import Console
+from rich.progress import track
 
 from augment.errors import UserError
 from augment.manifest import read_manifest
@@ -26,7 +29,8 @@ def verify(folder: Path) -> int:
     manifest = read_manifest(folder)
     if not manifest["shards"]:
         raise UserError(f"dataset: '{folder}' is not finished; run `augment synthesize` on it again")
-    faults = [fault for name, facts in manifest["shards"].items() for fault in find_faults(folder / name, facts)]
+    shards = track(manifest["shards"].items(), "verify", console=Console(stderr=True), transient=True)
+    faults = [fault for name, facts in shards if (fault := find_fault(folder / name, facts)) is not None]
     if faults:
         raise UserError(
             f"dataset: '{folder}' is damaged: {'; '.join(faults)}; run the same `augment synthesize` command again"
@@ -34,20 +38,20 @@ def verify(folder: Path) -> int:
     return sum(int(facts["samples"]) for facts in manifest["shards"].values())
 
 
-def find_faults(path: Path, facts: dict[str, object]) -> list[str]:
-    """What is wrong with one shard, in words; empty if nothing is."""
+def find_fault(path: Path, facts: dict[str, Any]) -> str | None:
+    """What is wrong with one shard, in words; None if its hash, its number of samples and all its images are right."""
     if not path.is_file():
-        return [f"{path.name} is missing"]
-    if file_sha256(path) == facts["sha256"]:
-        return []
+        return f"{path.name} is missing"
     try:
         count = len(shard_keys(path))
     except UserError:
-        return [f"{path.name} is no whole tar"]
+        return f"{path.name} is no whole tar"
     if count != facts["samples"]:
-        return [f"{path.name} holds {count} samples instead of {facts['samples']}"]
-    broken = broken_images(path)
-    return [f"{path.name} was altered" + (f" (broken image {broken[0]})" if broken else "")]
+        return f"{path.name} holds {count} samples instead of {facts['samples']}"
+    altered = file_sha256(path) != facts["sha256"]
+    if broken := broken_images(path):
+        return f"{path.name} {'was altered' if altered else 'was written'} (broken image {broken[0]})"
+    return f"{path.name} was altered" if altered else None
 
 
 def broken_images(path: Path) -> list[str]:

@@ -1,8 +1,9 @@
 """Images to shards while the next batch is denoised: encoding and tar writing in background threads."""
 
+import os
 import queue
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from torch import Tensor
 
 from augment.errors import UserError
 from augment.shards import ImageFormat, PlannedBatch, ShardFile, encode_image
-from augment.synthesizer import SynthesisBatch
+from augment.stopwatch import Stopwatch
+from augment.synthesizer import Generated, SynthesisBatch
 
-Encoded = tuple[PlannedBatch, list[Future[bytes]], tuple[dict[str, Any], ...]]
+Made = tuple[PlannedBatch, Generated, tuple[dict[str, Any], ...]]
 QUEUED_BATCHES = 4
+MOST_ENCODERS = 8
 
 
 class ShardWriter(L.Callback):
@@ -24,19 +27,22 @@ class ShardWriter(L.Callback):
     Args:
         folder: Of the dataset.
         image_format: Of the images in the shards.
+        stopwatch: Measures the waiting and the writing.
     """
 
-    def __init__(self, folder: Path, image_format: ImageFormat) -> None:
+    def __init__(self, folder: Path, image_format: ImageFormat, stopwatch: Stopwatch) -> None:
         self.folder = folder
         self.image_format = image_format
-        self._queue: queue.Queue[Encoded | None] = queue.Queue(QUEUED_BATCHES)
+        self.stopwatch = stopwatch
+        self._queue: queue.Queue[Made | None] = queue.Queue(QUEUED_BATCHES)
         self._error: Exception | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._thread: threading.Thread | None = None
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the threads."""
-        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="encode")
+        cores = (os.cpu_count() or 2) // max(1, getattr(trainer, "num_devices", 1))
+        self._pool = ThreadPoolExecutor(min(max(2, cores), MOST_ENCODERS), thread_name_prefix="encode")
         self._thread = threading.Thread(target=self._work, name="write", daemon=True)
         self._thread.start()
 
@@ -51,14 +57,13 @@ class ShardWriter(L.Callback):
     ) -> None:
         """Hand a batch to the threads."""
         self._raise_error()
-        assert self._pool is not None
-        images: Tensor = outputs  # [B, H, W, 3]
-        encoded = [self._pool.submit(self._encode, pixels) for pixels in images]
-        self._queue.put((batch.planned, encoded, batch.records))
+        with self.stopwatch.stage("wait"):
+            self._queue.put((batch.planned, outputs, batch.records))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Wait until everything is on disk."""
-        self._stop()
+        with self.stopwatch.stage("wait"):
+            self._stop()
         self._raise_error()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -75,6 +80,8 @@ class ShardWriter(L.Callback):
     def _raise_error(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
+            if isinstance(error, UserError):
+                raise error
             raise UserError(
                 f"output: a shard in '{self.folder}' could not be written ({error}); "
                 f"finished shards are kept, run the same command again once there is room"
@@ -89,16 +96,19 @@ class ShardWriter(L.Callback):
         while (item := self._queue.get()) is not None:
             if self._error is not None:
                 continue  # keep emptying the queue, so that nobody waits for room in it
-            planned, images, records = item
+            planned, generated, records = item
             try:
-                if planned.first:
-                    shard = ShardFile(self.folder, planned.shard)
-                assert shard is not None
-                for sample, image, record in zip(planned.samples, images, records, strict=True):
-                    shard.add(sample.key, image.result(), self.image_format, record)
-                if planned.last:
-                    shard.commit()
-                    shard = None
+                pixels = generated.wait()
+                with self.stopwatch.stage("write"):
+                    if planned.first:
+                        shard = ShardFile(self.folder, planned.shard)
+                    assert shard is not None and self._pool is not None
+                    images = self._pool.map(self._encode, pixels)
+                    for sample, image, record in zip(planned.samples, images, records, strict=True):
+                        shard.add(sample.key, image, self.image_format, record)
+                    if planned.last:
+                        shard.commit()
+                        shard = None
             except Exception as error:
                 self._error = error
         if shard is not None:

@@ -141,8 +141,10 @@ class Classifier(L.LightningModule):
         """Write the network so that `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it."""
         mean, std = self.normalisation()
         network: Any = self.network.half() if half else self.network
+        # Images as `ClassificationData.test_dataloader` shows them: the whole short side, not the backbone's own crop.
+        view = {"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic"}
         size = {"input_size": (3, image_size, image_size), "mean": mean, "std": std}
-        network.pretrained_cfg = {**network.pretrained_cfg, **size, "num_classes": len(classes)}
+        network.pretrained_cfg = {**network.pretrained_cfg, **size, **view, "num_classes": len(classes)}
         config = {"label_names": list(classes), "num_classes": len(classes)}
         save_for_hf(network, str(folder), model_config=config, safe_serialization=True)
 

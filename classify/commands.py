@@ -8,10 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.data import ImageFolder
+from augment.errors import UserError
+from augment.hub import add_push_options, set_license, upload
 from augment.manifest import read_manifest
 from augment.parsing import CommandParser, OutputCLI, add_switch, quiet
 from augment.shards import write_json
 from classify.classifier import Classifier
+from classify.classifier_card import write_card
 from classify.data import ClassificationData
 from classify.rank import print_ranking, rank
 from classify.reference import make_reference
@@ -56,6 +59,7 @@ def fit_command(args: list[str]) -> None:
     }
     cli = FitCLI(Classifier, ClassificationData, "classify fit", args, 0, defaults)
     data: ClassificationData = cli.datamodule
+    check_synthetic_settings(data)
     output = Path(cli.config.output)
     reference = None
     if cli.trainer.is_global_zero and data.synthetic is not None and cli.config.extractor is not None:
@@ -76,6 +80,7 @@ def fit_command(args: list[str]) -> None:
         measured = reference.measure(data.synthetic, data.source, data.few_shot)
         results |= measured.values | {"caveats": measured.caveats}
         write_json(output / "results.json", results)
+    write_card(output)
     table = Table(title=f"{len(data.source.test)} test images, {output}/results.json")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -88,6 +93,35 @@ def fit_command(args: list[str]) -> None:
     console.print(table)
     for caveat in results.get("caveats", []):
         console.print(caveat)
+
+
+def push_command(args: list[str]) -> None:
+    """Upload a trained classifier to the Hugging Face Hub, with its card."""
+    parser = CommandParser(prog="classify push", description=push_command.__doc__)
+    parser.add_argument("folder", type=str, help="Output folder of `classify fit`.")
+    add_push_options(parser)
+    config = parser.parse_args(args)
+    folder = Path(config.folder)
+    card = folder / "classifier" / "README.md"
+    set_license(card if card.is_file() else write_card(folder), config.license)
+    print(upload(folder / "classifier", config.repo, "model", config.public))
+
+
+def check_synthetic_settings(data: ClassificationData) -> None:
+    """Refuse settings of a synthetic set where there is none; a study's row without one ignores them.
+
+    Raises:
+        UserError: If there are such.
+    """
+    if data.synthetic is not None:
+        return
+    for name, default in (("synthetic_use", "batch"), ("synthetic_smoothing", 0)):
+        if (value := getattr(data.batches, name)) != default:
+            raise UserError(f"data.batches.{name}: {value} means nothing without --data.synthetic; give its folder")
+    if data.synthetic_filter is not None:
+        raise UserError(
+            f"data.synthetic_filter: '{data.synthetic_filter}' means nothing without --data.synthetic; give its folder"
+        )
 
 
 def study_command(args: list[str]) -> None:

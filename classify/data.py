@@ -1,55 +1,27 @@
-"""What does the classifier see? Batches of real few-shot images and synthetic shards in a fixed proportion."""
+"""What does the classifier see? The few-shot set and the synthetic set as training batches, and the test images."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from augment.data import ImageSource, Item
-from augment.errors import UserError
 from augment.few_shot import choose_few_shot_set
-from classify.synthetic import Labelled, check_same_few_shot_set, shuffled, synthetic_stream
-
-
-@dataclass(frozen=True)
-class Batches:
-    """How training batches are put together.
-
-    Args:
-        batch_size: Images per optimizer step, real and synthetic together, over all processes.
-        synthetic_fraction: Share of each batch that is synthetic; 0 is the real-only baseline.
-        image_size: Height and width the classifier sees.
-        crop_scale: Range of the area of timm's random resized crop.
-        crop_ratio: Range of its aspect ratio.
-        hflip: Probability of a horizontal flip.
-        color_jitter: Strength of timm's colour jitter.
-        auto_augment: timm's policy string, such as `rand-m9-mstd0.5`; null is none.
-        workers: Loader processes.
-        cache_gib: A synthetic set is held in memory, decoded, if it needs less than this; a larger one is streamed.
-    """
-
-    batch_size: PositiveInt = 64
-    synthetic_fraction: ClosedUnitInterval = 0.5
-    image_size: PositiveInt = 224
-    crop_scale: tuple[float, float] = (0.3, 1.0)
-    crop_ratio: tuple[float, float] = (0.75, 1.3333)
-    hflip: ClosedUnitInterval = 0.5
-    color_jitter: ClosedUnitInterval = 0.4
-    auto_augment: str | None = None
-    workers: NonNegativeInt = 0
-    cache_gib: PositiveFloat = 2.0
-
-    @property
-    def synthetic_count(self) -> int:
-        """Synthetic images per batch."""
-        return round(int(self.batch_size) * float(self.synthetic_fraction))
+from classify.augmentation import Transform, mix, normalise, train_transform
+from classify.draws import Example, hold, in_proportion, pooled, replaced, shuffled
+from classify.filter import Filtered, keep_recognised
+from classify.settings import Batches as Batches
+from classify.synthetic import SyntheticSet, check_same_few_shot_set, read_index, shrink
 
 
 class ClassificationData(L.LightningDataModule):
@@ -58,10 +30,12 @@ class ClassificationData(L.LightningDataModule):
     Args:
         source: Where the real images come from.
         shots: Real images per class; null takes the whole pool.
-        seed: Chooses the few-shot set: the same seed as the synthetic dataset's.
+        seed: Chooses the few-shot set: the same seed as the synthetic dataset's. It orders the training images too.
         synthetic: Folder of the synthetic dataset; null trains on real images alone.
         batches: How training batches are put together.
         skip_bad: Pass over real images that cannot be read instead of stopping.
+        synthetic_filter: An extractor (`digits`, a timm model, `local-dir:FOLDER`) that drops the synthetic images
+            whose class it does not recognise; null keeps all.
     """
 
     def __init__(
@@ -70,8 +44,9 @@ class ClassificationData(L.LightningDataModule):
         shots: PositiveInt | None = 5,
         seed: NonNegativeInt = 0,
         synthetic: str | None = None,
-        batches: Batches = Batches(),
+        batches: Batches = Batches(),  # noqa: B008  (frozen)
         skip_bad: bool = False,
+        synthetic_filter: str | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -80,8 +55,11 @@ class ClassificationData(L.LightningDataModule):
         self.seed = seed
         self.few_shot = choose_few_shot_set(self.source, shots, seed, skip_bad=skip_bad)
         self.synthetic = Path(synthetic) if synthetic is not None else None
+        self.synthetic_filter = synthetic_filter
+        self.filtered: Filtered | None = None
         self.mean: tuple[float, ...] = (0.5, 0.5, 0.5)
         self.std: tuple[float, ...] = (0.5, 0.5, 0.5)
+        batches.check(synthetic is not None, processes=1)
         if self.synthetic is not None:
             check_same_few_shot_set(self.synthetic, self.few_shot)
 
@@ -91,29 +69,44 @@ class ClassificationData(L.LightningDataModule):
         return len(self.few_shot.classes)
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Endless batches (images [B, 3, H, W], labels [B])."""
-        transform = create_transform(
-            self.batches.image_size,
-            is_training=True,
-            scale=self.batches.crop_scale,
-            ratio=self.batches.crop_ratio,
-            hflip=self.batches.hflip,
-            color_jitter=self.batches.color_jitter,
-            auto_augment=self.batches.auto_augment,
-            interpolation="bicubic",
-            mean=self.mean,
-            std=self.std,
-        )
+        """Endless batches: uint8 images [B, 3, H, W], and labels [B], or [B, num_classes] where they are soft."""
         rank, world = self._place()
-        if self.batches.batch_size % world:
-            raise UserError(
-                f"batches.batch_size: {self.batches.batch_size} images cannot be shared by {world} processes; "
-                f"choose a multiple"
-            )
+        self.batches.check(self.synthetic is not None, world)
         share = replace(self.batches, batch_size=self.batches.batch_size // world)
-        real = [(self.source.image(shot), shot.label) for shot in self.few_shot.all]
-        mixed = MixedBatches(real, self.synthetic, share, transform, self.seed, rank, world)
+        budget = self.batches.cache_gib * 2**30 / world
+        # Decoded here and not in the workers, which inherit the memory.
+        real = hold(self._real(), budget)
+        synthetic = self._synthetic(real, budget)
+        transform = train_transform(self.batches, self.mean)
+        mixed = MixedBatches(real, synthetic, share, transform, self.num_classes, self.seed, rank, world)
         return DataLoader(mixed, batch_size=None, num_workers=self.batches.workers)
+
+    def _real(self) -> list[Example]:
+        read = partial(read_real, self.source, self.batches.useful_side)
+        return [Example(shot.name, shot.label, partial(read, shot)) for shot in self.few_shot.all]
+
+    def _synthetic(self, real: Sequence[Example], budget: float) -> SyntheticSet | None:
+        if self.synthetic is None:
+            return None
+        index = read_index(self.synthetic, self.batches.useful_side)
+        found = index.cached(budget, stream_others=self.batches.synthetic_use != "replace")
+        if self.synthetic_filter is None:
+            return found
+        examples, self.filtered = keep_recognised(found.examples, real, self.few_shot.classes, self.synthetic_filter)
+        return replace(found, examples=examples)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """On the device: scale a training batch, and mix its images where that is asked for."""
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        images, labels = batch
+        images = normalise(images, self.mean, self.std)
+        if self.batches.mixup or self.batches.cutmix:
+            targets = F.one_hot(labels, self.num_classes).float() if labels.ndim == 1 else labels
+            seed = [self.seed, self.trainer.global_step, self.trainer.global_rank]
+            images, labels = mix(images, targets, self.batches.mixup, self.batches.cutmix, seed)
+        # Lightning casts a batch before this hook, where it still was uint8.
+        return self.trainer.precision_plugin.convert_input((images, labels))
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -127,6 +120,11 @@ class ClassificationData(L.LightningDataModule):
         # Dealt without padding, so that every test image counts once whatever the number of processes.
         images = Images(self.source, self.source.test[rank::world], transform)
         return DataLoader(images, self.batches.batch_size, num_workers=self.batches.workers)
+
+
+def read_real(source: ImageSource, side: int, item: Item) -> Image.Image:
+    """The decoded image, no larger than a random crop can use."""
+    return shrink(source.image(item), side)
 
 
 class Images(Dataset[tuple[Tensor, int]]):
@@ -146,18 +144,26 @@ class Images(Dataset[tuple[Tensor, int]]):
 
 
 class MixedBatches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches with a fixed number of synthetic images in each.
+    """Endless batches of real and synthetic images; every process gets as many as it asks for.
 
-    Every process and loader worker takes its own positions of one shuffled stream, so that each image is used
-    equally often whatever their number, and every process gets as many batches as it asks for.
+    Args:
+        real: The few-shot set.
+        synthetic: The synthetic set; None trains on real images alone.
+        batches: With the batch size of one process.
+        transform: From an image to uint8 [3, H, W].
+        num_classes: Length of a soft label.
+        seed: Of the order.
+        rank: Of this process.
+        world: Number of processes.
     """
 
     def __init__(
         self,
-        real: Sequence[Labelled],
-        synthetic: Path | None,
+        real: Sequence[Example],
+        synthetic: SyntheticSet | None,
         batches: Batches,
-        transform: Callable[[Image.Image], Tensor],
+        transform: Transform,
+        num_classes: int,
         seed: int,
         rank: int = 0,
         world: int = 1,
@@ -166,22 +172,36 @@ class MixedBatches(IterableDataset[tuple[Tensor, Tensor]]):
         self.synthetic = synthetic
         self.batches = batches
         self.transform = transform
+        self.num_classes = num_classes
         self.seed = seed
         self.rank = rank
         self.world = world
+        examples = synthetic.examples if synthetic is not None else ()
+        self.soft = any(example.soft for example in examples) or (bool(examples) and batches.synthetic_smoothing > 0)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         worker = get_worker_info()
         workers, number = (worker.num_workers, worker.id) if worker else (1, 0)
-        lane, lanes = self.rank * workers + number, self.world * workers
-        real = shuffled(self.real, self.seed, lane, lanes)
-        made = self.batches.synthetic_count if self.synthetic is not None else 0
-        synthetic = (
-            synthetic_stream(self.synthetic, self.batches.cache_gib, self.seed, lane, lanes) if self.synthetic else None
-        )
+        draws = self._draws(self.rank * workers + number, self.world * workers)
         while True:
-            images = [next(real) for _ in range(self.batches.batch_size - made)]
-            if synthetic is not None:
-                images += [next(synthetic) for _ in range(made)]
-            pixels = torch.stack([self.transform(image) for image, _ in images])
-            yield pixels, torch.tensor([label for _, label in images])
+            examples = [next(draws) for _ in range(self.batches.batch_size)]
+            images = torch.stack([self.transform(example.image()) for example in examples])
+            yield images, self._labels(examples)
+
+    def _draws(self, lane: int, lanes: int) -> Iterator[Example]:
+        real = shuffled(self.real, self.seed, lane, lanes)
+        if self.synthetic is None:
+            return real
+        if self.batches.synthetic_use == "replace":
+            return replaced(real, self.synthetic.examples, self.batches.synthetic_fraction, self.seed, lane)
+        synthetic = self.synthetic.stream(self.seed, lane, lanes)
+        if self.batches.synthetic_use == "pool":
+            count = self.batches.pooled_count(len(self.real))
+            return pooled(self.real, synthetic, count, self.seed, lane, lanes)
+        return in_proportion(real, synthetic, self.batches.batch_size, self.batches.synthetic_count)
+
+    def _labels(self, examples: Sequence[Example]) -> Tensor:
+        if not self.soft:
+            return torch.tensor([example.label for example in examples])
+        smoothing = self.batches.synthetic_smoothing
+        return torch.stack([example.target(self.num_classes, smoothing) for example in examples])

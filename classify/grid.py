@@ -30,6 +30,7 @@ class Entry:
         batches: What differs from the study's `batches`, such as `{auto_augment: rand-m9-mstd0.5}`.
         mixing: What differs from the study's `mixing`.
         plan: What differs from the study's `plan`.
+        filter: Extractor that drops the synthetic images whose class it does not recognise; null keeps all.
     """
 
     method: str = "none"
@@ -39,6 +40,7 @@ class Entry:
     batches: dict[str, Any] = field(default_factory=dict)
     mixing: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
+    filter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Row:
     batches: Batches
     mixing: Mixing
     plan: Plan
+    filter: str | None
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ def make_rows(
                 override(batches, given.batches, f"methods: row '{name}', batches"),
                 override(mixing, given.mixing, f"methods: row '{name}', mixing"),
                 override(plan, given.plan, f"methods: row '{name}', plan"),
+                given.filter,
             )
         )
     unique([row.name for row in rows], "methods")

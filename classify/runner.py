@@ -178,13 +178,14 @@ class Runner:
     def _train(self, cell: Cell, made: Made) -> None:
         L.seed_everything(cell.seed, verbose=False)
         synthetic = None if made.dataset is None else str(made.dataset)
-        data = ClassificationData(self.source, cell.shots, cell.seed, synthetic, cell.row.batches, self.skip_bad)
+        row = cell.row
+        data = ClassificationData(self.source, cell.shots, cell.seed, synthetic, row.batches, self.skip_bad, row.filter)
         trainer = L.Trainer(max_steps=self.steps, devices=1, **QUIET_TRAINER)
         fitted = fit_and_test(cell.contender.build(data.num_classes), data, trainer)
         results = {
             "key": self._key(cell),
-            "row": cell.row.name,
-            "method": cell.row.method or "none",
+            "row": row.name,
+            "method": row.method or "none",
             "classifier": cell.contender.name,
             "shots": cell.shots,
             "seed": cell.seed,
@@ -194,6 +195,9 @@ class Runner:
             "caveats": made.caveats,
             "seconds": {"synthesize": made.seconds, **fitted.seconds},
         }
+        if data.filtered is not None:
+            dropped = sum(data.filtered.dropped.values())
+            results["dropped"] = dropped / (dropped + data.filtered.kept)
         write_note(self._path(cell), results | fitted.results)
 
     def _path(self, cell: Cell) -> Path:

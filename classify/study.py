@@ -20,15 +20,15 @@ from rich.console import Console
 from augment.data import ImageSource
 from augment.errors import UserError
 from augment.few_shot import choose_few_shot_set
-from augment.manifest import first_difference, library_versions
+from augment.manifest import library_versions
 from augment.methods import METHODS, MethodName
 from augment.mixing import Mixing
 from augment.shards import Plan, file_sha256, write_json
-from augment.synthesis_data import SynthesisData, check_method
 from augment.synthesizer import Synthesizer
 from classify.adequacy import Adequacy, measure_adequacy
+from classify.checks import agree, check_rows
 from classify.data import Batches
-from classify.grid import Entry, Group, Row, make_contenders, make_groups, make_rows
+from classify.grid import Entry, Group, make_contenders, make_groups, make_rows
 from classify.progress import StudyProgress
 from classify.report import write_report
 from classify.runner import Runner, describe_row, pinned_threads
@@ -144,25 +144,6 @@ def study(
         )
 
 
-def check_rows(rows: Sequence[Row], synthesizer: Synthesizer, source: ImageSource, skip_bad: bool) -> None:
-    """Refuse a row whose method cannot be run with its backbone or its fewest shots, before anything is.
-
-    Raises:
-        UserError: Naming the row and the number of shots.
-    """
-    for row in rows:
-        if row.method is None:
-            continue
-        shots = min(row.shots)
-        try:
-            data = SynthesisData(
-                "", source, row.method, shots, mixing=row.mixing, skip_bad=skip_bad, settings=row.settings
-            )
-            check_method(synthesizer, data)
-        except UserError as error:
-            raise UserError(f"methods: row '{row.name}' at {shots} shots: {error}") from error
-
-
 def latents_needed(groups: Sequence[Group]) -> list[tuple[int, MethodName]]:
     """For each seed one method for each kind of latents that its sets begin with."""
     needed: dict[tuple[int, str], MethodName] = {}
@@ -178,28 +159,6 @@ def content_hash(source: ImageSource) -> str:
     for item in (*source.pool, *source.test):
         digest.update(f"{item.name}\0{item.label}\0{source.sha256(item)}".encode())
     return digest.hexdigest()[:16]
-
-
-def agree(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The study's description with what it held before; rows, classifiers, shots and seeds may be added at any time.
-
-    Raises:
-        UserError: If the folder holds a study of another configuration.
-    """
-    path = folder / "study.json"
-    if not path.is_file():
-        return wanted
-    found = json.loads(path.read_text(encoding="utf-8"))
-    joined = {**wanted, **{part: found[part] | wanted[part] for part in ("rows", "classifiers")}}
-    for part in ("rows", "classifiers"):
-        found[part] = joined[part] | found[part]
-    if found != joined:
-        where, old, new = first_difference(found, joined)
-        raise UserError(
-            f"output: '{folder}' holds a study of another configuration ({where}: {old!r} there, {new!r} here); "
-            f"choose another --output"
-        )
-    return joined
 
 
 def unfinished(runner: Runner, group: Group) -> Group:

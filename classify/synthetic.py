@@ -1,64 +1,199 @@
-"""How are synthetic shards read back? As an endless shuffled stream, or once in order; never with a pickle."""
+"""How are synthetic shards read back? By an index of their samples, from memory or as a stream; never by a pickle."""
 
+import io
+import json
 import random
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import torch
 import webdataset as wds
 from PIL import Image
-from webdataset.autodecode import DecodingError
 
 from augment.errors import UserError
 from augment.few_shot import FewShotSet
 from augment.manifest import read_manifest
+from classify.draws import Example, hold, shuffled
 
 Labelled = tuple[Image.Image, int]
+SHUFFLE_BUFFER = 2000
+"""Encoded images that a lane of a stream holds to mix those of several shards."""
 
 
-def shuffled(samples: Sequence[Any], seed: int, lane: int, lanes: int) -> Iterator[Any]:
-    """Every `lanes`-th element, from `lane` on, of the endless chain of seeded permutations of `samples`."""
-    generator = torch.Generator().manual_seed(seed)
-    position = 0
-    while True:
-        for n in torch.randperm(len(samples), generator=generator).tolist():
-            if position % lanes == lane:
-                yield samples[n]
-            position += 1
+@dataclass(frozen=True)
+class Member:
+    """The bytes of an image in a shard."""
+
+    shard: Path
+    offset: int
+    size: int
+
+    def read(self, stream: BinaryIO) -> bytes:
+        """The bytes, from the open shard."""
+        stream.seek(self.offset)
+        return stream.read(self.size)
 
 
-def synthetic_stream(folder: Path, cache_gib: float, seed: int, lane: int, lanes: int) -> Iterator[Labelled]:
-    """Endless shuffled synthetic images: from memory if they fit, else from the shards through a shuffle buffer."""
+@dataclass(frozen=True)
+class SyntheticSet:
+    """The examples of a dataset folder that are trained on.
+
+    Args:
+        folder: The dataset's folder.
+        examples: Those to be drawn.
+        members: Where their images lie, by key.
+        side: Images at least twice as large are reduced; the short side stays at least this long.
+        streamed: Read whole shards through a shuffle buffer, since decoded images do not fit into memory.
+    """
+
+    folder: Path
+    examples: tuple[Example, ...]
+    members: dict[str, Member]
+    side: int | None = None
+    streamed: bool = False
+
+    def cached(self, budget: float, stream_others: bool) -> "SyntheticSet":
+        """The set with its images decoded in memory, as far as `budget` bytes go.
+
+        Args:
+            budget: In bytes.
+            stream_others: Stream a set that does not fit as a whole, instead of reading single images when drawn.
+        """
+        resolution = int(read_manifest(self.folder)["config"]["resolution"])
+        stored = resolution // reduction(resolution, self.side)
+        if stream_others and len(self.examples) * stored * stored * 3 > budget:
+            return replace(self, streamed=True)
+        return replace(self, examples=tuple(hold(self.examples, budget)))
+
+    def stream(self, seed: int, lane: int, lanes: int) -> Iterator[Example]:
+        """Endless shuffled examples of one lane."""
+        if not self.streamed:
+            return shuffled(self.examples, seed + 1, lane, lanes)
+        # Shards are dealt to the lanes as single images are; the buffer mixes the images of several.
+        buffer = wds.shuffle(SHUFFLE_BUFFER, rng=random.Random(seed * lanes + lane))
+        return iter(buffer(self._read_shards(seed, lane, lanes)))
+
+    def _read_shards(self, seed: int, lane: int, lanes: int) -> Iterator[Example]:
+        by_shard: dict[Path, list[Example]] = defaultdict(list)
+        for example in self.examples:
+            by_shard[self.members[example.name].shard].append(example)
+        for shard in shuffled(list(by_shard), seed + 1, lane, lanes):
+            try:
+                with shard.open("rb") as stream:
+                    for example in by_shard[shard]:
+                        content = self.members[example.name].read(stream)
+                        yield replace(example, load=partial(decode, content, shard.name, self.side))
+            except OSError as error:
+                raise _unreadable(shard.name, error) from error
+
+
+def read_index(folder: Path, side: int | None = None) -> SyntheticSet:
+    """All examples of a dataset folder, in order; images stay in the shards until they are asked for.
+
+    Args:
+        folder: Made by `augment synthesize`.
+        side: See `SyntheticSet`.
+
+    Raises:
+        UserError: If a shard cannot be read, or a soft label is none.
+    """
     manifest = read_manifest(folder)
-    shards = [str(folder / name) for name in manifest["shards"]]
-    count = sum(shard["samples"] for shard in manifest["shards"].values())
-    side = manifest["config"]["resolution"]
-    if lanes * count * side * side * 3 < cache_gib * 2**30:
-        yield from shuffled(list(read_synthetic(folder)), seed + 1, lane, lanes)
-    # Whole shards are drawn at random, differently in each lane; the buffer mixes the samples of several.
-    draw = seed * lanes + lane
-    urls = wds.ResampledShards(shards, seed=draw, deterministic=True, worker_seed=lambda: 0)
-    buffer = wds.shuffle(2000, rng=random.Random(draw))
-    yield from as_labelled(wds.DataPipeline(urls, wds.tarfile_to_samples(), buffer))
+    examples: list[Example] = []
+    members: dict[str, Member] = {}
+    for name in manifest["shards"]:
+        try:
+            for member, example in _index_shard(folder / name, len(manifest["classes"]), side):
+                examples.append(example)
+                members[example.name] = member
+        except (OSError, ValueError, KeyError, tarfile.TarError) as error:
+            raise _unreadable(name, error) from error
+    return SyntheticSet(folder, tuple(examples), members, side)
+
+
+def _index_shard(path: Path, num_classes: int, side: int | None) -> Iterator[tuple[Member, Example]]:
+    images: dict[str, Member] = {}
+    records: dict[str, dict[str, Any]] = {}
+    with path.open("rb") as stream, tarfile.open(fileobj=stream) as tar:
+        for info in tar:
+            key, _, extension = info.name.partition(".")
+            member = Member(path, info.offset_data, info.size)
+            if extension == "json":
+                records[key] = json.loads(member.read(stream))
+            elif extension != "cls":
+                images[key] = member
+    for key, member in images.items():
+        record = records[key]
+        yield (
+            member,
+            Example(
+                key,
+                int(record["label"]),
+                partial(load_member, member, side),
+                soft_label(record, num_classes, f"{path.name}, {key}"),
+                tuple(record.get("sources", ())),
+                synthetic=True,
+            ),
+        )
+
+
+def soft_label(record: dict[str, Any], num_classes: int, where: str) -> tuple[tuple[int, float], ...]:
+    """The pairs of class and weight of a sample's record; none where its label is hard.
+
+    Raises:
+        UserError: If the classes are unknown, or the weights are no probabilities.
+    """
+    labels, weights = record.get("soft_labels") or [], record.get("soft_weights") or []
+    fits = len(labels) == len(weights) and all(0 <= n < num_classes for n in labels) and all(w >= 0 for w in weights)
+    if not fits or (labels and abs(sum(weights) - 1) > 1e-4):
+        raise UserError(
+            f"synthetic: {where} has soft_labels {labels} with soft_weights {weights}; expected classes below "
+            f"{num_classes} with weights of sum 1"
+        )
+    pairs = tuple((int(n), float(w)) for n, w in zip(labels, weights, strict=True))
+    return () if pairs == ((record["label"], 1.0),) else pairs
+
+
+def load_member(member: Member, side: int | None) -> Image.Image:
+    """The image that lies at these bytes of a shard."""
+    try:
+        with member.shard.open("rb") as stream:
+            content = member.read(stream)
+    except OSError as error:
+        raise _unreadable(member.shard.name, error) from error
+    return decode(content, member.shard.name, side)
+
+
+def decode(content: bytes, shard: str, side: int | None) -> Image.Image:
+    """The RGB image of these bytes; a broken one is an error, not a smaller dataset."""
+    try:
+        return shrink(Image.open(io.BytesIO(content)).convert("RGB"), side)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _unreadable(shard, error) from error
 
 
 def read_synthetic(folder: Path) -> Iterator[Labelled]:
     """All synthetic images of a dataset folder with their labels, in order."""
-    shards = [str(folder / name) for name in read_manifest(folder)["shards"]]
-    yield from as_labelled(wds.WebDataset(shards, shardshuffle=False, empty_check=False))
+    for example in read_index(folder).examples:
+        yield example.image(), example.label
 
 
-def as_labelled(stream: Any) -> Iterator[Labelled]:
-    """Decode a stream of samples; a broken one is an error, not a smaller dataset."""
-    try:
-        for image, label in stream.compose(
-            wds.decode("pilrgb", only=["png", "jpg", "webp"]), wds.to_tuple("png;jpg;webp", "cls")
-        ):
-            yield image, int(label)
-    except (DecodingError, OSError, ValueError, tarfile.TarError) as error:
-        raise UserError(f"synthetic: a shard cannot be read ({error!r}); `augment verify` names it") from error
+def reduction(short: int, side: int | None) -> int:
+    """The whole number by which an image with that short side is reduced, so that it stays at least `side` long."""
+    return 1 if side is None else max(1, short // side)
+
+
+def shrink(image: Image.Image, side: int | None) -> Image.Image:
+    """Reduce a far too large image by a whole factor (a box filter); others stay as they are."""
+    factor = reduction(min(image.size), side)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _unreadable(name: str, error: Exception) -> UserError:
+    return UserError(f"synthetic: {name} cannot be read ({error!r}); `augment verify` names what is wrong")
 
 
 def check_same_few_shot_set(folder: Path, few_shot: FewShotSet) -> None:

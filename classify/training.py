@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import lightning as L
@@ -40,7 +40,8 @@ def fit_and_test(model: Classifier, data: ClassificationData, trainer: L.Trainer
     tested = time.perf_counter()
     data.source = source
     seconds = {"train": trained - begun, "test": tested - trained}
-    return Fitted(model.results(data.few_shot.classes), seconds)
+    filtered = {} if data.filtered is None else {"filter": asdict(data.filtered)}
+    return Fitted(model.results(data.few_shot.classes) | filtered, seconds)
 
 
 def check_test_images(source: ImageSource, few_shot: Sequence[FewShotSet]) -> None:

@@ -83,7 +83,8 @@ class _Pool:
         process.start()
         theirs.close()
         worker = self.workers[place] = _Worker(process, ours)
-        ours.send_bytes(self.runner)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died at once: heard of when it is listened to
+            ours.send_bytes(self.runner)
         self._give(place, worker)
 
     def _accelerator(self, place: int) -> str | None:
@@ -93,7 +94,8 @@ class _Pool:
         """Hand the worker its next group, or let it go."""
         worker.group = self.groups.popleft() if self.groups else None
         worker.left = deque(worker.group.cells if worker.group else ())
-        worker.connection.send(worker.group)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            worker.connection.send(worker.group)
         if worker.group is None:
             worker.process.join()
             del self.workers[place]

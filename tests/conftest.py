@@ -82,7 +82,7 @@ class Job:
             *("--model.steps", str(steps), "--model.inversion.steps", "2", "--model.inversion.warn_psnr", "0"),
             *("--data.source", "augment.data.ImageFolder", "--data.source.path", str(self.images)),
             *("--shots", "3", "--per_class", str(per_class)),
-            *("--data.plan.shard_size", "4", "--data.plan.batch_size", "2"),
+            *("--data.plan.shard_size", "4", "--batch_size", "2"),
             *("--trainer.accelerator", "cpu"),
             *more,
         ]

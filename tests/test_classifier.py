@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,20 @@ import torch
 from conftest import COLOURS, SIDE, make_images, run_program
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
+from timm.data import create_transform, resolve_data_config
+from timm.data.mixup import mixup_target
+from timm.loss import SoftTargetCrossEntropy
 from torch import nn
 from torch.utils.data import DataLoader
 
 from augment.cli import main as augment_main
 from augment.data import ImageFolder, to_tensor
 from augment.errors import UserError
+from augment.pipeline import QUIET_TRAINER
+from classify.augmentation import mix
 from classify.classifier import Classifier, create_network
 from classify.cli import main
+from classify.data import Batches, ClassificationData
 
 Fails = Callable[..., str]
 
@@ -57,6 +64,17 @@ def test_a_saved_classifier_is_a_timm_model(tmp_path: Path) -> None:
     assert loaded.pretrained_cfg["input_size"] == (3, SIDE, SIDE)
     assert tuple(loaded.pretrained_cfg["mean"]) == tuple(loaded.pretrained_cfg["std"]) == (0.5, 0.5, 0.5)
     assert {file.suffix for file in (tmp_path / "model").iterdir()} == {".json", ".safetensors"}
+
+
+def test_timm_shows_a_saved_classifier_what_it_was_tested_on(
+    train_folder: Path, test_folder: Path, tmp_path: Path
+) -> None:
+    """timm's evaluation transform from the saved settings is the one of our final test."""
+    Classifier(3, "test_resnet").save(tmp_path, ("a", "b", "c"), SIDE)
+    transform = create_transform(**resolve_data_config(model=timm.create_model(f"local-dir:{tmp_path}")))
+    source = ImageFolder(train_folder, test_folder)
+    images, _ = next(iter(ClassificationData(source, 3, batches=Batches(image_size=SIDE)).test_dataloader()))
+    assert torch.equal(torch.stack([transform(source.image(item)) for item in source.test]), images)
 
 
 def test_a_classifier_saved_in_half_precision_is_half_as_large(tmp_path: Path) -> None:
@@ -265,7 +283,10 @@ def test_fit_names_a_broken_test_image(train_folder: Path, test_folder: Path, tm
     assert "rød/01.png' cannot be read" in error
 
 
-def test_two_processes_test_every_image_once(train_folder: Path, test_folder: Path, tmp_path: Path) -> None:
+def test_two_processes_train_on_shards_and_test_every_image_once(
+    dataset: Path, train_folder: Path, test_folder: Path, tmp_path: Path
+) -> None:
+    """With what differs by process: the order, Mixup's draws, and shards that are streamed."""
     run_program(
         "classify",
         fit_args(
@@ -273,6 +294,8 @@ def test_two_processes_test_every_image_once(train_folder: Path, test_folder: Pa
             train_folder,
             test_folder,
             *("--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.max_steps", "2"),
+            *("--data.synthetic", str(dataset), "--data.batches.cache_gib", "1e-9"),
+            *("--data.batches.batch_size", "8", "--data.batches.mixup", "0.8", "--data.batches.cutmix", "1"),
         ),
     )
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
@@ -286,6 +309,84 @@ def test_two_processes_test_every_image_once(train_folder: Path, test_folder: Pa
     labels = np.array([item.label for item in source.test])
     assert results["top1"] == results["macro"] == pytest.approx((probabilities.argmax(1) == labels).mean())
     assert results["ece"] == pytest.approx(expected_calibration_error(probabilities, labels), abs=1e-3)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_label_smoothing_of_mixed_targets_is_timms(smoothing: float) -> None:
+    """Smoothing after mixing, as the loss does it, equals timm's smoothing before it."""
+    labels, logits = torch.tensor([0, 1, 2, 2]), torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    theirs = SoftTargetCrossEntropy()(logits, mixup_target(labels, 3, lam=0.7, smoothing=smoothing))
+    ours = Classifier(3, "test_resnet", label_smoothing=smoothing).loss(logits, mixup_target(labels, 3, lam=0.7))
+    torch.testing.assert_close(ours, theirs)
+
+
+class Batch(L.Callback):
+    def __init__(self) -> None:
+        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        self.seen.append((batch[0].clone(), batch[1].clone()))
+
+
+def seen_in_training(
+    data: ClassificationData, steps: int = 3, **settings: Any
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    watch = Batch()
+    L.seed_everything(0, verbose=False)
+    trainer = L.Trainer(max_steps=steps, accelerator="cpu", callbacks=[watch], **QUIET_TRAINER, **settings)
+    trainer.fit(Classifier(3, "test_resnet"), datamodule=data)
+    return watch.seen
+
+
+def test_training_sees_scaled_images_and_the_mixture_of_each_step(train_folder: Path) -> None:
+    """The loader's own batches, scaled; with Mixup, `mix` of these with the seed, the step and the process."""
+    plain = Batches(batch_size=4, image_size=SIDE, color_jitter=0.0)
+    data, mixed = (
+        ClassificationData(ImageFolder(train_folder), 3, 7, None, b) for b in (plain, replace(plain, mixup=1))
+    )
+    for step, ((images, labels), (images_2, targets)) in enumerate(
+        zip(seen_in_training(data), seen_in_training(mixed), strict=True)
+    ):
+        assert labels.dtype == torch.int64
+        assert -1 <= images.min() < 0 < images.max() <= 1
+        expected = mix(images.clone(), torch.eye(3)[labels], 1, 0, [7, step, 0])
+        assert torch.equal(images_2, expected[0])
+        assert torch.equal(targets, expected[1])
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.8])
+def test_half_precision_weights_meet_half_precision_images(train_folder: Path, mixup: float) -> None:
+    data = ClassificationData(ImageFolder(train_folder), 3, batches=Batches(4, image_size=SIDE, mixup=mixup))
+    for images, labels in seen_in_training(data, precision="bf16-true"):
+        assert images.dtype == torch.bfloat16
+        assert labels.dtype == (torch.bfloat16 if mixup else torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--data.batches.synthetic_use", "replace", "data.batches.synthetic_use: replace"),
+        ("--data.batches.synthetic_smoothing", "0.2", "data.batches.synthetic_smoothing: 0.2"),
+        ("--data.synthetic_filter", "digits", "data.synthetic_filter: 'digits'"),
+    ],
+)
+def test_fit_refuses_settings_of_a_synthetic_set_that_is_not_there(
+    train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails, option: str, value: str, text: str
+) -> None:
+    error = fails(main, fit_args(tmp_path / "out", train_folder, test_folder, option, value), 1)
+    assert error == f"classify fit: {text} means nothing without --data.synthetic; give its folder\n"
+
+
+def test_fit_filters_and_reports_what_it_dropped(
+    dataset: Path, train_folder: Path, test_folder: Path, extractor_folder: Path, tmp_path: Path
+) -> None:
+    more = ["--data.synthetic", str(dataset), "--data.synthetic_filter", f"local-dir:{extractor_folder}"]
+    main(fit_args(tmp_path / "out", train_folder, test_folder, *more, "--trainer.max_steps", "2"))
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["filter"]
+    assert found["extractor"] == f"local-dir:{extractor_folder}"
+    assert found["by"] == "nearest class mean"
+    assert list(found["dropped"]) == list(COLOURS)
+    assert found["kept"] + sum(found["dropped"].values()) == 12
 
 
 def test_synthesize_and_fit_with_names_of_every_kind(model_folder: Path, tmp_path: Path) -> None:

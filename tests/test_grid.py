@@ -21,7 +21,7 @@ def rows(*entries: str | Entry, shots: tuple[int, ...] = (1, 5)) -> list[Row]:
 
 def test_a_name_is_a_row_with_the_settings_of_the_study() -> None:
     none, fix = rows("none", "fix/chm")
-    assert none == Row("none", None, (1, 5), MethodSettings(), BATCHES, MIXING, PLAN)
+    assert none == Row("none", None, (1, 5), MethodSettings(), BATCHES, MIXING, PLAN, None)
     assert (fix.name, fix.method) == ("fix/chm", "fix/chm")
 
 

@@ -11,6 +11,7 @@ from augment.bank import LatentBank, Quality
 from augment.data import ImageFolder, to_tensor
 from augment.few_shot import choose_few_shot_set
 from augment.inversion import Inversion, InversionData, Inverter, latent_key, psnr
+from augment.stopwatch import Stopwatch
 
 
 def test_psnr_is_the_formula_image_by_image() -> None:
@@ -60,11 +61,13 @@ def test_quality_is_the_round_trip_and_the_autoencoder_alone(parts: SimpleNamesp
 
     parts.data.setup("predict")
     batch, backbone = next(iter(parts.data.predict_dataloader())), parts.backbone
-    inverted, quality = Inverter(backbone, parts.how).predict_step(batch, 0)
+    latents, embeddings, quality = zip(*Inverter(backbone, parts.how, Stopwatch()).predict_step(batch, 0), strict=True)
+    inverted = torch.stack(latents)
+    assert embeddings == (None,) * 4
     prompts = ("a photo",) * 4
     clean = backbone.encode(batch.images)
-    assert torch.equal(inverted.latent, backbone.invert(clean, prompts, 2, 1.0).latent)
-    back = backbone.decode(backbone.denoise(Start(inverted.latent, prompts), 2, 1.0))
+    assert torch.equal(inverted, backbone.invert(clean, prompts, 2, 1.0).latent)
+    back = backbone.decode(backbone.denoise(Start(inverted, prompts), 2, 1.0))
     assert [q.round_trip for q in quality] == pytest.approx(psnr(back, batch.images))
     assert [q.autoencoder for q in quality] == pytest.approx(psnr(backbone.decode(clean), batch.images))
 

@@ -2,11 +2,7 @@
 
 import json
 import logging
-import random
 import shutil
-import signal
-import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import COLOURS, SIDE, Job, mtimes, paint, run_program, sha256s, start_program
+from conftest import COLOURS, SIDE, Job, mtimes, paint, sha256s
 from safetensors.torch import load_file, save_file
 
 from augment.backbones.sampling import Inverted, Start
@@ -494,91 +490,6 @@ def test_output_that_cannot_be_written(job: Job, tmp_path: Path, fails: Fails) -
     bank = ("--data.bank", str(tmp_path / "bank"))
     error = one_line(fails(main, ["synthesize", *job.args(tmp_path / "file" / "out", *bank)], 1))
     assert "cannot be written" in error
-
-
-# Other processes: the same bytes.
-
-
-def two_processes() -> list[str]:
-    return ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-
-
-def test_two_processes_write_the_same_bytes_as_one(job: Job, dataset: Path, tmp_path: Path) -> None:
-    run_program("augment", ["synthesize", *job.args(tmp_path / "two", *two_processes())])
-    assert sha256s(tmp_path / "two") == sha256s(dataset)
-    run = json.loads((tmp_path / "two" / "run.json").read_text())
-    assert (run["processes"], run["threads_per_process"], run["images"]) == (2, 1, 12)
-    manifests = [json.loads((f / "dataset.json").read_text(encoding="utf-8")) for f in (tmp_path / "two", dataset)]
-    assert manifests[0] == manifests[1]
-    places = (dataset.parent, tmp_path)
-    one, two = ({p.name: load_file(p)["latent"] for p in (folder / "bank").rglob("*.safetensors")} for folder in places)
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
-def test_fewer_shards_than_processes(job: Job, tmp_path: Path) -> None:
-    run_program("augment", ["synthesize", *job.args(tmp_path / "two", *two_processes(), per_class=1)])
-    assert len(sha256s(tmp_path / "two")) == 1
-    assert sha256s(tmp_path / "two") == sha256s(job.synthesize(tmp_path / "a" / "one", per_class=1))
-
-
-LONG = {"steps": 20, "per_class": 40}
-"""A dataset of 30 shards that takes some seconds, so that there is a middle to be killed in."""
-
-
-@pytest.fixture(scope="module")
-def undisturbed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    output = tmp_path_factory.mktemp("undisturbed") / "out"
-    main(["synthesize", *job.args(output, **LONG)])
-    assert len(sha256s(output)) == 30
-    return sha256s(output)
-
-
-def shard_times(output: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in output.glob("train-*.tar")}
-
-
-def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], delay: float = 0) -> None:
-    deadline = time.monotonic() + 120
-    while process.poll() is None and not ready() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    time.sleep(delay)
-    process.kill()
-    process.communicate()
-
-
-def test_a_killed_run_is_resumed(job: Job, undisturbed: dict[str, str], tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    process = start_program("augment", ["synthesize", *job.args(output, **LONG)])
-    kill_when(process, lambda: len(shard_times(output)) >= 3)
-    assert process.returncode == -signal.SIGKILL
-    kept = shard_times(output)
-    assert 3 <= len(kept) < 30
-    main(["synthesize", *job.args(output, **LONG)])
-    assert sha256s(output) == undisturbed
-    # Nothing that was finished is done twice, and nothing unfinished is left.
-    assert shard_times(output).items() >= kept.items()
-    assert not list(output.glob(".*"))
-    assert json.loads((output / "run.json").read_text())["images"] == 4 * (30 - len(kept))
-
-
-@pytest.mark.slow
-def test_a_run_killed_five_times_is_resumed(job: Job, undisturbed: dict[str, str], tmp_path: Path) -> None:
-    """The first time while it inverts, then at moments that no one chose."""
-    output, bank, moments = tmp_path / "out", tmp_path / "bank", random.Random(0)
-    for attempt in range(5):
-        kept, latents = shard_times(output), len(list(bank.rglob("*.safetensors")))
-
-        def moved(kept: dict[str, int] = kept, latents: int = latents) -> bool:
-            return len(shard_times(output)) > len(kept) or len(list(bank.rglob("*.safetensors"))) > latents
-
-        process = start_program("augment", ["synthesize", *job.args(output, **LONG)])
-        kill_when(process, moved, delay=moments.uniform(0, 0.7) if attempt else 0)
-        assert shard_times(output).items() >= kept.items()
-    main(["synthesize", *job.args(output, **LONG)])
-    assert sha256s(output) == undisturbed
-    assert shard_times(output).items() >= kept.items()
-    assert not list(output.glob(".*"))
 
 
 def test_unequal_schedules_are_warned_about(job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

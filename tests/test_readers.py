@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import webdataset as wds
-from conftest import Job, mtimes
+from conftest import SIDE, Job, mtimes
 
 from augment.shards import read_shard
 
@@ -80,3 +81,53 @@ def test_timms_training_reader_sees_every_class(dataset: Path) -> None:
 def test_timms_info_names_what_is_there(dataset: Path) -> None:
     info = json.loads((dataset / "_info.json").read_text())["splits"]["train"]
     assert info["filenames"] == sorted(path.name for path in dataset.glob("*.tar"))
+
+
+@pytest.mark.parametrize("mixup", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_timms_own_training_trains_on_a_dataset_folder(dataset: Path, workers: int, mixup: bool) -> None:
+    """The loader calls of timm's train.py (not part of its wheel) with its defaults, and its loop over epochs."""
+    import timm
+    from timm.data import FastCollateMixup, create_dataset, create_loader
+    from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+    from timm.utils import random_seed
+
+    random_seed(42)
+    stream = create_dataset("wds/synthetic", root=str(dataset), split="train", is_training=True, batch_size=4, seed=42)
+    settings = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "prob": 1.0, "switch_prob": 0.5, "mode": "batch"}
+    loader = create_loader(
+        stream,
+        input_size=(3, SIDE, SIDE),
+        batch_size=4,
+        is_training=True,
+        scale=[0.08, 1.0],
+        ratio=[3 / 4, 4 / 3],
+        hflip=0.5,
+        color_jitter=0.4,
+        auto_augment=None,
+        interpolation="random",
+        num_workers=workers,
+        collate_fn=FastCollateMixup(**settings, label_smoothing=0.1, num_classes=3) if mixup else None,
+        device=torch.device("cpu"),
+        use_prefetcher=True,
+        worker_seeding="all",
+    )
+    network = timm.create_model("test_resnet", num_classes=3)
+    optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
+    criterion = SoftTargetCrossEntropy() if mixup else LabelSmoothingCrossEntropy(0.1)
+    begun, labels = network.get_classifier().weight.detach().clone(), set()
+    for _ in range(2):
+        seen = 0
+        for images, targets in loader:
+            assert images.shape == (4, 3, SIDE, SIDE)
+            assert targets.shape == ((4, 3) if mixup else (4,))
+            loss = criterion(network(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            assert torch.isfinite(loss)
+            labels |= set(targets.flatten().tolist())
+            seen += len(images)
+        assert seen == 4 * len(loader) >= 12
+    assert mixup or labels == {0, 1, 2}
+    assert not torch.equal(network.get_classifier().weight, begun)

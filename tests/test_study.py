@@ -332,6 +332,8 @@ def test_only_the_baseline(config: Path, tmp_path: Path) -> None:
             ["--methods", '[{"method": "fix/0", "settings": {"strength": 0.5}}]'],
             "row 'fix/0' at 2 shots: settings.strength: method 'fix/0' has no such setting",
         ),
+        (["--methods", '[{"name": "x", "batches": {"cutmix": 1, "batch_size": 7}}]'], "row 'x': .* even number"),
+        (["--methods", '[{"name": "x", "filter": "digits"}]'], "row 'x' has a filter, but no synthetic images"),
         (["--reference", "nin/0"], "reference: no row is named 'nin/0'; choose from none, fix/0"),
         (["--shots", "[2, 3, 9]"], "shots: class 'blue sky' has 5 images, fewer than shots=9"),
         (["--classifiers", '{"x": {"name": "resnet_of_mine"}}'], "timm cannot make 'resnet_of_mine'"),

@@ -8,6 +8,7 @@ import pytest
 
 from augment.cli import main
 from augment.errors import UserError
+from augment.shards import file_sha256
 from augment.verify import verify
 
 
@@ -60,6 +61,17 @@ def test_a_broken_image_is_named(copy: Path) -> None:
         name = tar.getnames()[-1]
     rewrite(copy / "train-000001.tar", change_last_image=True, drop=0)
     with pytest.raises(UserError, match=rf"train-000001\.tar was altered \(broken image {name}\)"):
+        verify(copy)
+
+
+def test_an_image_that_was_broken_before_it_was_hashed(copy: Path) -> None:
+    """The hash alone would not tell."""
+    path = copy / "train-000001.tar"
+    rewrite(path, change_last_image=True, drop=0)
+    manifest = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
+    manifest["shards"][path.name]["sha256"] = file_sha256(path)
+    (copy / "dataset.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"train-000001\.tar was written \(broken image "):
         verify(copy)
 
 

@@ -16,10 +16,15 @@ from augment.backbones.sampling import Condition, Inverted, Sampler, SamplerKind
 from augment.backbones.schedule import Schedule, add_noise, halfway, stochastic_transfer, transfer
 from augment.errors import UserError
 
-__all__ = ["DTYPES", "Backbone", "Condition", "Inverted", "Precision", "Sampler", "Start"]
+__all__ = ["DTYPES", "Backbone", "Condition", "Inverted", "Precision", "Sampler", "Start", "allow_tf32"]
 
-Precision = Literal["fp32", "bf16", "fp16"]
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,  # its products rounded by NVIDIA's tensor cores; elsewhere the same as fp32
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 PromptKind = Literal["text", "class", "none"]
 
@@ -69,6 +74,18 @@ class Backbone(nn.Module, ABC):
             self.to(device)
         self.dtype = dtype
         self.to(dtype)
+
+    def compile_denoiser(self) -> None:
+        """Compile the denoiser's repeated blocks in place: the first calls are slow, all others faster."""
+        if getattr(self.denoiser, "_repeated_blocks", None):
+            self.denoiser.compile_repeated_blocks()
+        else:
+            self.denoiser.compile()
+
+    @property
+    @abstractmethod
+    def denoiser(self) -> Any:
+        """The network that predicts noise or velocity."""
 
     @abstractmethod
     def load(self) -> None:
@@ -283,3 +300,11 @@ class Backbone(nn.Module, ABC):
             trajectory = [z.clone(), *explicit(plain, schedule, z.clone())]
             optimised = null_text(guided, schedule, trajectory, empty.embeddings, tolerance, iterations)
         return Inverted(trajectory[-1], torch.zeros(len(z), device=z.device), optimised)
+
+
+def allow_tf32(convolutions: bool, products: bool | None = None) -> tuple[bool, bool]:
+    """Let NVIDIA's tensor cores round float32 inputs to TF32, or not; returns the switches as they were."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.backends.cuda.matmul.allow_tf32 = convolutions if products is None else products
+    return before

@@ -72,11 +72,6 @@ class LatentBackbone(Backbone):
 
     @property
     @abstractmethod
-    def denoiser(self) -> Any:
-        """The network that predicts noise or velocity."""
-
-    @property
-    @abstractmethod
     def grid(self) -> int:
         """Latents must be a multiple of this, so that the denoiser can halve or cut them."""
 

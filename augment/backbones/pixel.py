@@ -60,6 +60,11 @@ class PixelDiffusion(Backbone):
         self.unet: nn.Module = self.pipeline.unet.float().eval().requires_grad_(False)  # whatever the files are in
 
     @property
+    def denoiser(self) -> Any:
+        """The U-Net."""
+        return self.unet
+
+    @property
     def scheduler_config(self) -> Mapping[str, Any]:
         """Of the checkpoint's own scheduler."""
         config: Mapping[str, Any] = self.pipeline.scheduler.config

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from jsonargparse.typing import ClosedUnitInterval
@@ -40,9 +40,21 @@ class Start:
 
     def to(self, device: torch.device) -> Self:
         """The same start on another device."""
-        unconditional = None if self.unconditional is None else self.unconditional.to(device)
-        noise = None if self.noise is None else self.noise.to(device)
-        return replace(self, latent=self.latent.to(device), unconditional=unconditional, noise=noise)
+        unconditional = None if self.unconditional is None else upload(self.unconditional, device)
+        noise = None if self.noise is None else upload(self.noise, device)
+        return replace(self, latent=upload(self.latent, device), unconditional=unconditional, noise=noise)
+
+    def take(self, rows: slice) -> Self:
+        """Some rows of the batch."""
+        parts: dict[str, Any] = {n: value[rows] for n, value in vars(self).items() if isinstance(value, Tensor | tuple)}
+        return replace(self, **parts)
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device; from pinned memory, so that the program need not wait for the device's earlier work."""
+    if device.type != "cuda" or tensor.device.type == "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def stack(starts: Sequence[Start]) -> Start:

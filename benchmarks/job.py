@@ -1,0 +1,90 @@
+"""Which job do `overhead` and `peers` measure? `synthesize` on the embedded digits, and the starts it works from."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from augment.backbones.stable_diffusion import StableDiffusion
+from augment.data import Digits
+from augment.inversion import Inversion
+from augment.pipeline import QUIET_TRAINER, invert, synthesize
+from augment.shards import Plan, read_shard
+from augment.synthesis_data import SynthesisData
+from augment.synthesizer import SynthesisBatch, Synthesizer
+
+PROMPT = "a digit"
+CLASSES = 10
+SHOTS = 5
+
+
+class _Starts(L.Callback):
+    """Keeps the latents that the sampler starts from, in the order in which they are written."""
+
+    def __init__(self) -> None:
+        self.latents: list[Tensor] = []
+
+    def on_predict_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: SynthesisBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's latents."""
+        self.latents.append(batch.start.latent.clone())
+
+
+class Job:
+    """`synthesize` on the CPU, with the embedded backbone; made once, it fills the bank and keeps the starts.
+
+    Args:
+        folder: Of the bank and the datasets.
+        per_class: Images per class.
+        steps: Of the sampler.
+        batch_size: Images per call of the networks.
+
+    Attributes:
+        inversion: Seconds that inverting the few-shot set took, once.
+        starts: What the sampler starts from, float32 [images, C, h, w], in the order of writing.
+    """
+
+    def __init__(self, folder: Path, per_class: int, steps: int, batch_size: int) -> None:
+        self.folder = folder
+        self.plan = Plan(per_class=per_class, shard_size=CLASSES * per_class, batch_size=batch_size)
+        self.backbone = StableDiffusion()
+        self.model = Synthesizer(self.backbone, Inversion(steps=steps, warn_psnr=0), steps=steps, prompt=PROMPT)
+        self.inversion = self._timed(invert, folder / "starts", [])
+        keeper = _Starts()
+        self._timed(synthesize, folder / "starts", [keeper])
+        self.starts = torch.cat(keeper.latents)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def _timed(self, step: Callable[..., object], output: Path, more: list[L.Callback]) -> float:
+        def trainer(callbacks: list[L.Callback]) -> L.Trainer:
+            return L.Trainer(devices=1, accelerator="cpu", callbacks=[*callbacks, *more], **QUIET_TRAINER)
+
+        bank = str(self.folder / "bank")
+        data = SynthesisData(str(output), Digits(), shots=SHOTS, plan=self.plan, bank=bank, overwrite=True)
+        started = time.perf_counter()
+        step(self.model, data, trainer, show_progress=False)
+        return time.perf_counter() - started
+
+    def seconds(self) -> float:
+        """Seconds of the whole call of `synthesize` with the bank filled, hashes and manifest included."""
+        for shard in (self.folder / "made").glob("*.tar"):
+            shard.unlink()
+        return self._timed(synthesize, self.folder / "made", [])
+
+    def images(self) -> np.ndarray[Any, Any]:
+        """The images as they lie in the shards, uint8 [images, H, W, 3], in the order of `starts`."""
+        shards = sorted((self.folder / "starts").glob("*.tar"))
+        return np.stack([np.asarray(image) for shard in shards for _, image, _ in read_shard(shard)])

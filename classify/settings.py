@@ -1,0 +1,117 @@
+"""How are training batches put together? The settings, and what they imply."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from augment.errors import UserError
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How training batches are put together.
+
+    Args:
+        batch_size: Images per optimizer step, real and synthetic together, over all processes.
+        synthetic_fraction: Share of the training images that is synthetic, where there is a synthetic set; a ratio of
+            r synthetic images to one real is r / (1 + r).
+        synthetic_use: How that share comes about. `batch`: exactly so many in each batch. `replace`: each drawn real
+            image is replaced with that probability by a synthetic one made from it, or else of its class (DA-Fusion).
+            `pool`: real and synthetic images are shuffled together, each real one once a pass.
+        synthetic_smoothing: Label smoothing of synthetic images alone; the classifier's own comes on top.
+        image_size: Height and width the classifier sees.
+        crop_scale: Range of the area of timm's random resized crop.
+        crop_ratio: Range of its aspect ratio.
+        hflip: Probability of a horizontal flip.
+        color_jitter: Strength of timm's colour jitter; a policy takes its place.
+        auto_augment: timm's policy string, such as `rand-m9-mstd0.5` for RandAugment; null is none.
+        trivial_augment: TrivialAugment (torchvision's wide one) as the policy.
+        mixup: alpha of timm's Mixup, over real and synthetic images alike; 0 is none.
+        cutmix: alpha of timm's CutMix; 0 is none. With both, each batch gets one of the two.
+        workers: Loader processes.
+        cache_gib: Real and synthetic images are held in memory, decoded, if they need less than this, each. Above it
+            real images are decoded when drawn, and synthetic ones are streamed (with `replace`: read when drawn).
+            Images at least twice as large as the smallest crop needs are reduced by a whole factor either way.
+    """
+
+    batch_size: PositiveInt = 64
+    synthetic_fraction: ClosedUnitInterval = 0.5
+    synthetic_use: Literal["batch", "replace", "pool"] = "batch"
+    synthetic_smoothing: ClosedUnitInterval = 0.0
+    image_size: PositiveInt = 224
+    crop_scale: tuple[float, float] = (0.3, 1.0)
+    crop_ratio: tuple[float, float] = (0.75, 1.3333)
+    hflip: ClosedUnitInterval = 0.5
+    color_jitter: ClosedUnitInterval = 0.4
+    auto_augment: str | None = None
+    trivial_augment: bool = False
+    mixup: NonNegativeFloat = 0.0
+    cutmix: NonNegativeFloat = 0.0
+    workers: NonNegativeInt = 0
+    cache_gib: PositiveFloat = 2.0
+
+    @property
+    def synthetic_count(self) -> int:
+        """Synthetic images per batch."""
+        return round(int(self.batch_size) * float(self.synthetic_fraction))
+
+    def pooled_count(self, real: int) -> int:
+        """Synthetic images in a pool with `real` real ones.
+
+        Raises:
+            UserError: If the fraction is too small for any.
+        """
+        count = round(real * self.synthetic_fraction / (1 - self.synthetic_fraction))
+        if count == 0 < self.synthetic_fraction:
+            raise UserError(
+                f"batches.synthetic_fraction: {self.synthetic_fraction} of a pool with {real} real images is no "
+                f"synthetic image; raise it"
+            )
+        return count
+
+    @property
+    def useful_side(self) -> int:
+        """Short side of an image whose smallest random crop still has `image_size` pixels each way."""
+        narrowest = min(self.crop_ratio[0], 1 / self.crop_ratio[1])
+        return math.ceil(self.image_size / math.sqrt(self.crop_scale[0] * narrowest))
+
+    def check(self, synthetic: bool, processes: int) -> None:
+        """Refuse settings that contradict each other or would quietly do nothing.
+
+        Args:
+            synthetic: Whether there is a synthetic set.
+            processes: That share a batch.
+
+        Raises:
+            UserError: If one does.
+        """
+        share, rest = divmod(self.batch_size, processes)
+        if rest:
+            raise UserError(
+                f"batches.batch_size: {self.batch_size} images cannot be shared by {processes} processes; "
+                f"choose a multiple"
+            )
+        if (self.mixup or self.cutmix) and share % 2:
+            raise UserError(f"batches.batch_size: Mixup and CutMix need an even number per process, not {share}")
+        if self.trivial_augment and self.auto_augment is not None:
+            raise UserError(
+                f"batches.trivial_augment: not together with auto_augment '{self.auto_augment}'; choose one policy"
+            )
+        if not synthetic:
+            return
+        if self.synthetic_use == "batch":
+            made = self.synthetic_count
+            if made in {0, self.batch_size} and 0 < self.synthetic_fraction < 1:
+                raise UserError(
+                    f"batches.synthetic_fraction: {self.synthetic_fraction} of {self.batch_size} images is {made}; "
+                    f"raise batch_size or choose another fraction"
+                )
+            if made % processes:
+                raise UserError(
+                    f"batches.synthetic_fraction: {made} synthetic images of a batch cannot be shared by {processes} "
+                    f"processes; choose another batch_size or fraction"
+                )
+        elif self.synthetic_use == "pool" and self.synthetic_fraction == 1:
+            raise UserError("batches.synthetic_fraction: 1 leaves no real image in the pool; use synthetic_use batch")
