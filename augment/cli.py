@@ -18,6 +18,7 @@ commands:
   verify       check every shard of a dataset folder
   push         upload a dataset folder to the Hugging Face Hub, with a card
   pretrain     train a small latent-diffusion backbone on an image folder
+  explore      draw what interpolation does: strips, paths, bias, films, and a gallery of them
 
 augment COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
 
@@ -28,6 +29,7 @@ COMMANDS = {
     "verify": "augment.commands:verify_command",
     "push": "augment.commands:push_command",
     "pretrain": "augment.commands:pretrain_command",
+    "explore": "augment.explore.command:explore_command",
 }
 
 

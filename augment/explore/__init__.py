@@ -1,0 +1,1 @@
+"""See what interpolation does: every figure of the sources, from any backbone. `augment explore --help` lists them."""
