@@ -11,6 +11,7 @@ Train a timm classifier on a few real images plus synthetic shards, and compare 
 commands:
   fit     train one classifier for a fixed number of steps and test it once
   study   compare augmentation methods over several seeds; writes a table and a report
+  rank    mean rank of each method over several studies
   push    upload a trained classifier to the Hugging Face Hub, with a card
 
 classify COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
@@ -18,6 +19,7 @@ classify COMMAND --help explains a command's options; --print_config prints its 
 COMMANDS = {
     "fit": "classify.commands:fit_command",
     "study": "classify.commands:study_command",
+    "rank": "classify.commands:rank_command",
     "push": "classify.commands:push_command",
 }
 

@@ -16,9 +16,10 @@ from augment.shards import write_json
 from classify.classifier import Classifier
 from classify.classifier_card import write_card
 from classify.data import ClassificationData
+from classify.rank import print_ranking, rank
 from classify.reference import make_reference
 from classify.study import study
-from classify.training import fit_and_test
+from classify.training import check_test_images, fit_and_test
 
 
 class FitCLI(OutputCLI):
@@ -67,6 +68,7 @@ def fit_command(args: list[str]) -> None:
         made = {manifest["classes"][shot["label"]] for shot in manifest["few_shot"]}
         extractor, weights, size = cli.config.extractor, cli.config.extractor_weights, manifest["config"]["resolution"]
         reference = make_reference(extractor, weights, images, size, data.skip_bad, made)
+    check_test_images(data.source, [data.few_shot])
     fitted = fit_and_test(cli.model, data, cli.trainer)
     if not cli.trainer.is_global_zero:
         return
@@ -131,3 +133,10 @@ def study_command(args: list[str]) -> None:
     config = parser.instantiate_classes(parser.parse_args(args))
     del config["config"]
     study(**config, command=shlex.join(["classify", "study", *args]))
+
+
+def rank_command(args: list[str]) -> None:
+    """Rank rows over several studies."""
+    parser = CommandParser(prog="classify rank", description="Mean rank of each row over several studies.")
+    parser.add_argument("studies", nargs="+", help="Folders written by `classify study`.")
+    print_ranking(rank([Path(folder) for folder in parser.parse_args(args).studies]))

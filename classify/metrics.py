@@ -39,10 +39,10 @@ def measure(real: Features, synthetic: Features, few_shot: Features | None = Non
     """All metrics of a synthetic set; what its size does not allow is left out, and said.
 
     Named by the extractor x (see above): Fréchet and kernel distance; `cosine_x`, or `clip_distance` with a CLIP tower
-    (`class_cosine`); `precision_x`, `recall_x`, `density_x`, `coverage_x`; `diversity_x` of the synthetic and
-    `diversity_real_x` of the real images; with a few-shot set `nearest_x`, the median distance of a synthetic image to
-    the nearest few-shot image, and `nearest_real_x`, the same of the real images that are not in the few-shot set: a
-    synthetic set that is much nearer than those has memorised.
+    (`class_cosine`); `recognised_x`; `precision_x`, `recall_x`, `density_x`, `coverage_x`; `diversity_x` of the
+    synthetic and `diversity_real_x` of the real images; with a few-shot set `nearest_x`, the median distance of a
+    synthetic image to the nearest few-shot image, and `nearest_real_x`, the same of the real images that are not in the
+    few-shot set: a synthetic set that is much nearer than those has memorised.
 
     Args:
         real: The reference.
@@ -67,6 +67,7 @@ def measure(real: Features, synthetic: Features, few_shot: Features | None = Non
         frechet_name(name): frechet_distance(x, y),
         "kid" if name == "inception" else f"kd_{name}": kernel_distance(x, y),
         "clip_distance" if name == "clip" else f"cosine_{name}": class_cosine(real, synthetic),
+        f"recognised_{name}": recognised(real, synthetic),
     }
     if min(n, m) > NEIGHBOURS:
         manifold = precision_recall_density_coverage(x, y)
@@ -166,6 +167,15 @@ def class_cosine(real: Features, synthetic: Features) -> float:
         for label, members in synthetic.by_class().items()
     ]
     return float(torch.stack(means).mean())
+
+
+def recognised(real: Features, images: Features) -> float:
+    """Share of the images whose class has the nearest mean of real images: can the class still be told?"""
+    centres = real.by_class()
+    means = torch.stack([members.double().mean(0) for members in centres.values()])  # [K, D]
+    nearest_class = torch.cdist(images.values.double(), means).argmin(1).tolist()
+    names = list(centres)
+    return sum(names[n] == own for n, own in zip(nearest_class, images.classes, strict=True)) / len(images)
 
 
 def precision_recall_density_coverage(real: Tensor, synthetic: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:

@@ -1,73 +1,58 @@
-"""Which augmentation method gives the best classifier? Methods × seeds, everything else the same.
+"""Which augmentation method gives the best classifier? Rows × shots × seeds × classifiers, everything else the same.
 
-All methods of a seed share the few-shot set, the inverted latents, the mixing weights, the classifier's
-initial weights and the number of optimizer steps, so that differences are paired.
+All rows of a seed share the few-shot set, the inverted latents, the mixing weights, the classifier's initial weights
+and the number of optimizer steps, so that differences are paired.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from types import FrameType
+from typing import Any, NoReturn
 
-import lightning as L
 from jsonargparse.typing import PositiveInt
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from augment.data import ImageSource
 from augment.errors import UserError
-from augment.manifest import first_difference, library_versions
-from augment.methods import MethodName
+from augment.few_shot import choose_few_shot_set
+from augment.manifest import library_versions
+from augment.methods import METHODS, MethodName
 from augment.mixing import Mixing
-from augment.pipeline import QUIET_TRAINER, synthesize
 from augment.shards import Plan, file_sha256, write_json
-from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
-from classify.classifier import Classifier
-from classify.data import Batches, ClassificationData
-from classify.reference import Reference, make_reference
+from classify.adequacy import Adequacy, measure_adequacy
+from classify.checks import agree, check_rows
+from classify.data import Batches
+from classify.grid import Entry, Group, make_contenders, make_groups, make_rows
+from classify.progress import StudyProgress
 from classify.report import write_report
-from classify.training import fit_and_test
-
-StudyMethod = Literal["none"] | MethodName
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One method under one seed."""
-
-    method: StudyMethod
-    seed: int
-
-    @property
-    def slug(self) -> str:
-        """Folder name of the method."""
-        return self.method.replace("/", "-")
+from classify.runner import Runner, describe_row, pinned_threads
+from classify.training import check_test_images
+from classify.workers import run_groups
 
 
 def study(
     output: str,
     synthesizer: Synthesizer,
-    classifier: Callable[[int], Classifier],
+    classifiers: dict[str, dict[str, Any]],
     source: ImageSource,
-    methods: list[StudyMethod],
+    methods: list[str | Entry],
+    reference: str | None = None,
     seeds: PositiveInt = 3,
-    shots: PositiveInt = 5,
+    shots: list[PositiveInt] = [5],  # noqa: B006  (never changed)
     steps: PositiveInt = 300,
     mixing: Mixing = Mixing(),  # noqa: B008  (frozen)
     plan: Plan = Plan(),  # noqa: B008  (frozen)
     batches: Batches = Batches(),  # noqa: B008  (frozen)
     extractor: str = "inception",
     extractor_weights: str | None = None,
+    devices: PositiveInt = 1,
+    threads: PositiveInt = 1,
     skip_bad: bool = False,
     command: str = "classify study",
 ) -> None:
@@ -76,64 +61,96 @@ def study(
     Args:
         output: Folder of the study.
         synthesizer: Backbone and sampler of all methods.
-        classifier: Built anew for each cell; its argument is the number of classes.
+        classifiers: Name -> settings, those of `classify fit --model`; `shots: [5]` among them limits a classifier to
+            these numbers of shots.
         source: Few-shot pool and test images.
-        methods: `none` is the classifier on real images alone.
+        methods: The rows: names of methods, or entries of a method with what differs from the settings below. `none` is
+            the classifier on real images alone.
+        reference: Row that all others are compared with, beside `none`.
         seeds: Number of seeds, 0 to seeds - 1; each chooses a few-shot set, mixtures and initial weights.
-        shots: Real images per class.
+        shots: Numbers of real images per class.
         steps: Optimizer steps of every classifier.
         mixing: How sources and weights are drawn.
         plan: Size and layout of the synthetic datasets.
         batches: How training batches are put together.
         extractor: Of the set metrics: `inception` for FID, `digits`, `clip`, `dinov2`, or a timm model.
         extractor_weights: Local file of the extractor's weights.
+        devices: Cells run side by side in this many processes, each on an accelerator of its own where there are any.
+        threads: Of each process on the CPU: decides the last bits of the results.
         skip_bad: Pass over real images that cannot be read instead of stopping.
         command: How the study was started, for the report.
+
+    Raises:
+        UserError: If a setting is wrong, before anything is run; or, at the end, if a cell failed.
     """
     folder = Path(output)
-    seed_cells = [[Cell(method, seed) for method in dict.fromkeys(methods)] for seed in range(seeds)]
+    shots = list(dict.fromkeys(shots))
+    rows = make_rows(methods, shots, batches, mixing, plan)
+    contenders = make_contenders(classifiers, shots)
+    check_rows(rows, synthesizer, source, skip_bad)
+    if reference is not None and reference not in [row.name for row in rows]:
+        raise UserError(f"reference: no row is named '{reference}'; choose from {', '.join(row.name for row in rows)}")
+    for contender in contenders:
+        contender.build(len(source.classes))
     config = {
         "synthesizer": synthesizer.describe(),
-        "classifier": classifier(len(source.classes)).description,
         "source": {
             "classes": list(source.classes),
             "pool": len(source.pool),
             "test": len(source.test),
             "sha256": content_hash(source),
         },
-        "shots": shots,
         "steps": steps,
-        "mixing": asdict(mixing),
-        "plan": asdict(plan),
-        "batches": asdict(batches),
         "extractor": extractor,
         "extractor_weights": file_sha256(Path(extractor_weights)) if extractor_weights else None,
+        "threads": threads,
         "versions": library_versions(),
     }
-    open_study(folder, config)
-    image_size, cache = synthesizer.backbone.image_size, folder / "features"
-    reference = make_reference(extractor, extractor_weights, source, image_size, skip_bad, cache=cache)
-    runner = _Runner(folder, synthesizer, classifier, source, shots, steps, mixing, plan, batches, reference, skip_bad)
-    rows: list[dict[str, Any]] = []
-    progress = Progress(
-        TextColumn("{task.description:<22}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("cells"),
-        TimeElapsedColumn(),
-        TextColumn("gone,"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        console=Console(stderr=True),
+    description = config | {
+        "rows": {row.name: describe_row(row) for row in rows},
+        "classifiers": {contender.name: contender.settings for contender in contenders},
+    }
+    description = agree(folder, json.loads(json.dumps(description)))  # as it is read back: tuples become lists
+    runner = Runner(
+        folder, config, synthesizer, source, steps, mixing, plan, extractor, extractor_weights, threads, skip_bad
     )
-    with progress:
-        task = progress.add_task("study", total=sum(map(len, seed_cells)))
-        for cells in seed_cells:
-            for cell in cells:
-                progress.update(task, description=f"{cell.method}, seed {cell.seed}")
-                rows.append(runner.run(cell))
-                progress.advance(task)
-    write_report(folder, rows, source, config, reference.name, command, config["versions"])
+    groups = make_groups(rows, contenders, seeds)
+    left = [pending for group in groups if (pending := unfinished(runner, group)).cells]
+    cells = [cell for group in groups for cell in group.cells]
+    count = sum(len(group.cells) for group in left)
+    progress = StudyProgress(len(cells), len(cells) - count)
+    if left:
+        few_shot = [choose_few_shot_set(source, max(shots), seed, skip_bad=skip_bad) for seed in range(seeds)]
+        check_test_images(source, few_shot)
+        runner.reference  # noqa: B018  (its weights are found, or their lack is said, before anything is run)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "study.json", description)
+        announce(left, len(cells), synthesizer, steps, len(source.classes))
+        with stoppable(progress):
+            for seed, method in latents_needed(left):
+                runner.fill_bank(seed, max(shots), method)
+            say(judge(runner).sentence({}))
+            with progress:
+                run_groups(runner, left, devices, progress.tell)
+    order = [row.name for row in rows]
+    cells.sort(key=lambda cell: order.index(cell.row.name))
+    results = [found for cell in cells if (found := runner.finished(cell)) is not None]
+    if results:
+        write_report(folder, results, source, description, reference, command, skip_bad)
+    if progress.failed:
+        raise UserError(
+            f"{len(progress.failed)} of {len(cells)} cells failed; run the same command again to repeat them alone "
+            f"({'; '.join(progress.failed)})"
+        )
+
+
+def latents_needed(groups: Sequence[Group]) -> list[tuple[int, MethodName]]:
+    """For each seed one method for each kind of latents that its sets begin with."""
+    needed: dict[tuple[int, str], MethodName] = {}
+    for group in groups:
+        if group.synthetic is not None and (kind := METHODS[group.synthetic.method].latents) is not None:
+            needed.setdefault((group.synthetic.seed, kind), group.synthetic.method)
+    return [(seed, method) for (seed, _), method in needed.items()]
 
 
 def content_hash(source: ImageSource) -> str:
@@ -144,85 +161,55 @@ def content_hash(source: ImageSource) -> str:
     return digest.hexdigest()[:16]
 
 
-def open_study(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse to mix two studies in one folder; methods and seeds may be added to a study at any time.
-
-    Raises:
-        UserError: If the folder holds a study of another configuration.
-    """
-    path = folder / "study.json"
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        wanted = json.loads(json.dumps(config))  # as it would be read back: tuples become lists
-        if found != wanted:
-            where, old, new = first_difference(found, wanted)
-            raise UserError(
-                f"output: '{folder}' holds a study of another configuration ({where}: {old!r} there, {new!r} here); "
-                f"choose another --output"
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, config)
+def unfinished(runner: Runner, group: Group) -> Group:
+    """The group without the cells that are finished."""
+    return Group(group.synthetic, tuple(cell for cell in group.cells if runner.finished(cell) is None))
 
 
-@dataclass(frozen=True)
-class _Runner:
-    """Everything that the cells of a study share."""
+def announce(left: Sequence[Group], total: int, synthesizer: Synthesizer, steps: int, classes: int) -> None:
+    """Say how much there is to do."""
+    cells = sum(len(group.cells) for group in left)
+    sets = [group.synthetic for group in left if group.synthetic is not None]
+    images = sum(wanted.plan.per_class for wanted in sets) * classes
+    evaluations = images * synthesizer.steps * (1 if synthesizer.guidance == 1 else 2)
+    say(
+        f"{cells} of {total} cells to run, {steps} optimizer steps each; {len(sets)} synthetic sets, {images} images, "
+        f"about {evaluations:.2g} network evaluations"
+    )
 
-    folder: Path
-    synthesizer: Synthesizer
-    classifier: Callable[[int], Classifier]
-    source: ImageSource
-    shots: int
-    steps: int
-    mixing: Mixing
-    plan: Plan
-    batches: Batches
-    reference: Reference
-    skip_bad: bool
 
-    def run(self, cell: Cell) -> dict[str, Any]:
-        """The results of one cell, from disk if it is finished."""
-        path = self.folder / "cells" / f"{cell.slug}-seed{cell.seed}.json"
-        if path.is_file():
-            finished: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return finished
-        row: dict[str, Any] = {"method": cell.method, "seed": cell.seed, "shots": self.shots}
-        dataset, seconds = self._synthesize(cell)
-        L.seed_everything(cell.seed, verbose=False)
-        data = ClassificationData(
-            self.source, self.shots, cell.seed, None if dataset is None else str(dataset), self.batches, self.skip_bad
-        )
-        if dataset is not None:
-            measured = self.reference.measure(dataset, self.source, data.few_shot)
-            row |= measured.values | {"caveats": measured.caveats}
-        trainer = L.Trainer(max_steps=self.steps, devices=1, **QUIET_TRAINER)
-        fitted = fit_and_test(self.classifier(data.num_classes), data, trainer)
-        row |= fitted.results | {"seconds": seconds | fitted.seconds}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, row)
-        return row
+def judge(runner: Runner) -> Adequacy:
+    """Whether the backbone is good enough, measured once."""
+    path = runner.folder / "adequacy.json"
+    if not path.is_file():
+        with pinned_threads(runner.threads):
+            extractor = runner.reference.extractor
+            found = measure_adequacy(runner.synthesizer, runner.source, extractor, runner.skip_bad)
+        write_json(path, asdict(found))
+    return Adequacy(**json.loads(path.read_text(encoding="utf-8")))
 
-    def _synthesize(self, cell: Cell) -> tuple[Path | None, dict[str, float]]:
-        if cell.method == "none":
-            return None, {}
-        data = SynthesisData(
-            output=str(self.folder / "datasets" / f"{cell.slug}-seed{cell.seed}"),
-            source=self.source,
-            method=cell.method,
-            shots=self.shots,
-            seed=cell.seed,
-            mixing=self.mixing,
-            plan=self.plan,
-            bank=str(self.folder / "bank"),
-            skip_bad=self.skip_bad,
-        )
-        dataset = synthesize(self.synthesizer, data, show_progress=False)
-        run = json.loads((dataset / "run.json").read_text(encoding="utf-8"))
-        # A resumed run made only some of the images; the cost of all of them is what methods are compared by.
-        total = self.plan.per_class * len(self.source.classes)
-        share = total / run["images"] if run["images"] else 1.0
-        return dataset, {
-            "invert": run["seconds"]["invert"],
-            "synthesize": run["seconds"]["synthesize"] * share,
-        }
+
+@contextmanager
+def stoppable(progress: StudyProgress) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the study in one line."""
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except Stopped as stopped:
+        say(f"stopped; {progress.done} of {progress.total} cells are kept, the same command goes on from there")
+        raise SystemExit(128 + int(stopped.args[0])) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def say(text: str) -> None:
+    """One line for the user."""
+    Console(stderr=True).print(text, soft_wrap=True, markup=False, highlight=False)

@@ -57,4 +57,6 @@ def test_the_command_reads_the_file(file: Path, capsys: pytest.CaptureFixture[st
 def contains(printed: object, written: object) -> bool:
     if isinstance(written, dict) and isinstance(printed, dict):
         return all(name in printed and contains(printed[name], value) for name, value in written.items())
+    if isinstance(written, list) and isinstance(printed, list) and len(written) == len(printed):
+        return all(contains(*pair) for pair in zip(printed, written, strict=True))
     return printed == written

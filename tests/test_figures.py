@@ -8,7 +8,16 @@ from PIL import Image
 from augment.data import ImageFolder
 from augment.few_shot import choose_few_shot_set
 from augment.shards import read_shard
-from classify.figures import TILE, accuracy_against, accuracy_bars, grid, real_grid, synthetic_grid
+from classify.figures import (
+    TILE,
+    accuracy_against,
+    accuracy_bars,
+    accuracy_by_shots,
+    grid,
+    pareto,
+    real_grid,
+    synthetic_grid,
+)
 from classify.statistics import Estimate
 
 
@@ -49,8 +58,24 @@ def test_real_grid_shows_the_few_shot_images(train_folder: Path) -> None:
 def test_charts_are_drawn_with_and_without_intervals(tmp_path: Path, half: float) -> None:
     accuracy = {"none": Estimate(0.8, half, 3), "fix/0": Estimate(0.7, half, 3), "fix/chm": Estimate(0.9, half, 3)}
     accuracy_bars(tmp_path / "bars.png", accuracy, {name: [e.mean] for name, e in accuracy.items()})
-    accuracy_against(tmp_path / "against.png", accuracy, {"fix/0": Estimate(3, half, 3)}, "fd")
-    for name in ("bars.png", "against.png"):
+    accuracy_against(tmp_path / "against.png", accuracy, {"fix/0": 3.0}, "fd")
+    accuracy_against(tmp_path / "cost.png", accuracy, {"none": 1.0, "fix/0": 3.0, "fix/chm": 2.0}, "s", front=True)
+    accuracy_by_shots(tmp_path / "shots.png", {name: {1: e, 5: e} for name, e in accuracy.items()})
+    for name in ("bars.png", "against.png", "cost.png", "shots.png"):
         pixels = np.asarray(Image.open(tmp_path / name).convert("RGB"))
         assert pixels.shape[1] > 400
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+
+
+def test_the_pareto_front_holds_what_nothing_beats() -> None:
+    points = {
+        "dear": (9.0, 0.9),
+        "cheap": (1.0, 0.5),
+        "dominated": (5.0, 0.4),
+        "middle": (5.0, 0.7),
+        "worst": (9.0, 0.1),
+    }
+    assert pareto(points) == ["cheap", "middle", "dear"]
+    for name, (cost, gain) in points.items():
+        beaten = any((c <= cost and g >= gain and (c, g) != (cost, gain)) for c, g in points.values())
+        assert beaten == (name not in pareto(points))

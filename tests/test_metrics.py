@@ -22,6 +22,7 @@ from classify.metrics import (
     measure,
     nearest,
     precision_recall_density_coverage,
+    recognised,
 )
 
 D = 24
@@ -259,6 +260,7 @@ def test_measure_gives_every_metric_by_its_function() -> None:
         "fd_x": frechet_distance(x, y),
         "kd_x": kernel_distance(x, y),
         "cosine_x": class_cosine(real, made),
+        "recognised_x": recognised(real, made),
         **{f"{name}_x": value for name, value in precision_recall_density_coverage(x, y, 5).items()},
         "diversity_x": diversity(made),
         "diversity_real_x": diversity(real),
@@ -273,9 +275,9 @@ def test_measure_gives_every_metric_by_its_function() -> None:
 @pytest.mark.parametrize(
     ("extractor", "names"),
     [
-        ("inception", ["fid", "kid", "cosine_inception", "precision_inception"]),
-        ("clip", ["fd_clip", "kd_clip", "clip_distance", "precision_clip"]),
-        ("dinov2", ["fd_dinov2", "kd_dinov2", "cosine_dinov2", "precision_dinov2"]),
+        ("inception", ["fid", "kid", "cosine_inception", "recognised_inception"]),
+        ("clip", ["fd_clip", "kd_clip", "clip_distance", "recognised_clip"]),
+        ("dinov2", ["fd_dinov2", "kd_dinov2", "cosine_dinov2", "recognised_dinov2"]),
     ],
 )
 def test_only_inceptions_distances_are_called_fid_and_kid(extractor: str, names: list[str]) -> None:
@@ -339,7 +341,10 @@ def test_small_sets_are_measured_with_caveats() -> None:
     real = labelled(sample(5, 0), "aaaab", "vwxyz")
     made = labelled(sample(4, 1), "aaab")
     found = measure(real, made, Features("x", real.values, real.classes, real.sha256s))
-    assert list(found.values) == ["fd_x", "kd_x", "cosine_x", "diversity_x", "diversity_real_x", "nearest_x"]
+    assert list(found.values) == [
+        *("fd_x", "kd_x", "cosine_x", "recognised_x"),
+        *("diversity_x", "diversity_real_x", "nearest_x"),
+    ]
     assert found.caveats == [
         "fd_x: 5 real and 4 synthetic images for 24 features leave a covariance without full rank, and the distance "
         "is biased upwards; compare it between sets of these sizes alone",

@@ -2,6 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +11,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from augment.backbones.base import Backbone
-from augment.backbones.checkpoint import adapt, check_family, find_adapters, load_pipeline, locate
+from augment.backbones.checkpoint import Adapter, adapt, check_family, find_adapters, load_pipeline, locate
 from augment.backbones.sampling import Condition, join
 from augment.errors import UserError
 
@@ -43,15 +45,9 @@ class LatentBackbone(Backbone):
         folder, identity = locate(model, variant, revision)
         check_family(model, folder, type(self).__name__)
         self._conditions: dict[tuple[str, torch.dtype], Condition] = {}
-
         adapters = find_adapters(loras, embeddings)
-
-        def read() -> Any:
-            loaded = load_pipeline(pipeline, model, folder, variant=variant, **without)
-            adapt(loaded, adapters)
-            return loaded
-
-        self._read = read
+        parts = {"variant": variant, **without}
+        self._read = partial(read_pipeline, pipeline, model, folder, parts, adapters)  # no closure: it can be pickled
         left_out = "".join(f"-{part}" for part in without if part.startswith("text_encoder"))
         self.identity = identity + left_out + "".join(f"+{adapter.identity}" for adapter in adapters)
         self.load()
@@ -105,3 +101,16 @@ class LatentBackbone(Backbone):
     @abstractmethod
     def encode_prompt(self, prompt: str) -> Condition:
         """The condition of one prompt (one row)."""
+
+
+def read_pipeline(
+    pipeline: type[DiffusionPipeline],
+    model: str,
+    folder: Path,
+    parts: Mapping[str, Any],
+    adapters: Sequence[Adapter],
+) -> Any:
+    """The checkpoint with its adapters, from disk."""
+    loaded = load_pipeline(pipeline, model, folder, **parts)
+    adapt(loaded, adapters)
+    return loaded

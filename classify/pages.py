@@ -1,0 +1,86 @@
+"""How does a report look? Sections of tables and pictures as one self-contained HTML page, and as Markdown."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Value:
+    """One cell of a table.
+
+    Attributes:
+        text: What is shown.
+        order: What it is sorted by; None stands last.
+        strong: Shown in bold.
+        shade: From -1 (orange) to 1 (blue); None for no colour.
+    """
+
+    text: str
+    order: float | str | None = None
+    strong: bool = False
+    shade: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column names its rows."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the report, with what to look for."""
+
+    file: str
+    title: str
+    caption: str
+    pixelated: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what it is about, and what is shown."""
+
+    title: str
+    note: str = ""
+    tables: tuple[tuple[str, Table], ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report.
+
+    Attributes:
+        title: The question.
+        answer: The answer: a sentence, then details.
+        sections: The rest.
+        command: How it was made.
+        config: What was run, as JSON.
+        versions: Of the libraries.
+    """
+
+    title: str
+    answer: tuple[str, ...]
+    sections: tuple[Section, ...]
+    command: str
+    config: str
+    versions: str
+
+
+def render(folder: Path, page: Page) -> None:
+    """Write `report.html`, with every picture inside, and `report.md`, which refers to their files."""
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    environment.filters["embed"] = lambda file: base64.b64encode((folder / file).read_bytes()).decode()
+    environment.filters["plain"] = lambda text: text.replace("|", "\\|")
+    for name in ("report.html", "report.md"):
+        template = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+        environment.autoescape = name.endswith("html")
+        (folder / name).write_text(environment.from_string(template).render(page=page), encoding="utf-8")

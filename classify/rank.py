@@ -1,0 +1,62 @@
+"""Which method does well everywhere? Mean ranks over the blocks of several studies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from augment.errors import UserError
+from classify.statistics import Estimate, estimate, ranks
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rank of each row, 1 for the best, in each block (study, classifier, shots), for the rows that all blocks have."""
+
+    blocks: list[str]
+    table: dict[str, list[float]]
+
+    @property
+    def means(self) -> dict[str, Estimate]:
+        """Mean rank of each row over the blocks, best first."""
+        found = {row: estimate(values) for row, values in self.table.items()}
+        return dict(sorted(found.items(), key=lambda item: item[1].mean))
+
+
+def rank(studies: Sequence[Path]) -> Ranking:
+    """Rank the rows of studies by mean accuracy.
+
+    Args:
+        studies: Folders of studies.
+
+    Raises:
+        UserError: If a folder holds no study's results, or the blocks have fewer than two rows in common.
+    """
+    blocks: dict[str, dict[str, float]] = {}
+    for folder in studies:
+        path = folder / "results.csv"
+        if not path.is_file():
+            raise UserError(f"rank: no '{path}'; give folders that `classify study` wrote")
+        for (classifier, shots), cells in pd.read_csv(path).groupby(["classifier", "shots"]):
+            accuracy = cells.groupby("row")["top1"].mean()
+            blocks[f"{folder.name}, {classifier}, {shots} shots"] = {str(row): float(v) for row, v in accuracy.items()}
+    common = [row for row in next(iter(blocks.values())) if all(row in scores for scores in blocks.values())]
+    if len(common) < 2:
+        raise UserError(f"rank: the {len(blocks)} blocks of these studies have fewer than two rows in common")
+    placed = [ranks({row: scores[row] for row in common}) for scores in blocks.values()]
+    return Ranking(list(blocks), {row: [place[row] for place in placed] for row in common})
+
+
+def print_ranking(ranking: Ranking) -> None:
+    """Print the rows, best first, with their rank in each block."""
+    table = Table(title="rank by mean accuracy, 1 is best; mean ± 95 % interval over blocks")
+    table.add_column("row", no_wrap=True)
+    for column in ("mean rank", *ranking.blocks):
+        table.add_column(column, justify="right")
+    for row, mean in ranking.means.items():
+        text = f"{mean.mean:.1f}" + (f" ± {mean.half:.1f}" if mean.has_interval else "")
+        table.add_row(row, text, *(f"{place:g}" for place in ranking.table[row]))
+    Console().print(table)

@@ -1,0 +1,245 @@
+"""What do the cells of a study say in numbers and in words? Means over seeds, paired differences, the answer."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from classify.statistics import LEVEL, Comparison, Estimate, compare, corrected, estimate
+
+BASELINE = "none"
+"""Name of the row of real images alone."""
+
+Results = Mapping[str, Any]
+"""What a finished cell noted."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a study under one classifier at one number of shots.
+
+    Attributes:
+        row: Its name.
+        accuracy: Top-1.
+        gain: Against the baseline; None for the baseline itself, or without one.
+        versus: Against the reference row.
+        measures: Of its synthetic sets, such as the Fréchet distance.
+        scores: Of the classifier, beside top-1.
+        synthesis: Mean seconds for a synthetic set, without inversion.
+        training: Mean seconds for a training.
+    """
+
+    row: str
+    accuracy: Estimate
+    gain: Comparison | None
+    versus: Comparison | None
+    measures: dict[str, Estimate]
+    scores: dict[str, Estimate]
+    synthesis: float
+    training: float
+
+    @property
+    def cost(self) -> float:
+        """Seconds for a trained classifier."""
+        return self.synthesis + self.training
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What channel-wise mean adjustment changes under one norm: accuracy with it minus accuracy without."""
+
+    adjusted: str
+    plain: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class Block:
+    """What can be compared: all rows under one classifier at one number of shots."""
+
+    classifier: str
+    shots: int
+    seeds: int
+    lines: list[Line]
+    pairs: list[Pair]
+
+    @property
+    def name(self) -> str:
+        """As headings call it."""
+        return f"{self.classifier}, {self.shots} {'shot' if self.shots == 1 else 'shots'}"
+
+    @property
+    def best(self) -> Line:
+        """The row with the highest mean accuracy."""
+        return max(self.lines, key=lambda line: line.accuracy.mean)
+
+    @property
+    def answer(self) -> str:
+        """The finding, as far as the corrected tests allow one."""
+        best = self.best
+        seeds = f"{self.seeds} {'seed' if self.seeds == 1 else 'seeds'}"
+        text = f"{self.name}: highest mean accuracy {best.row}, {percent(best.accuracy)} % over {seeds}"
+        compared = [line for line in self.lines if line.gain is not None]
+        baseline = next((line for line in self.lines if line.row == BASELINE), None)
+        if compared and baseline is not None:
+            if best is not baseline:
+                text += f" ({BASELINE}: {percent(baseline.accuracy)} %)"
+            text += ". " + self._verdict(compared)
+        else:
+            text += "."
+        if self.pairs:
+            text += " Channel-wise mean adjustment: " + "; ".join(
+                f"{pair.adjusted} against {pair.plain} {points(pair.comparison.change)} points"
+                f"{' (significant)' if pair.comparison.significant else ''}"
+                for pair in self.pairs
+            )
+            text += "."
+        return text
+
+    def _verdict(self, compared: Sequence[Line]) -> str:
+        if self.seeds < 2:
+            return f"One seed tells nothing about the {len(compared)} differences from {BASELINE}."
+        found = [(line.row, line.gain.change) for line in compared if line.gain and line.gain.significant]
+        better = [f"{row} ({points(change)})" for row, change in found if change.mean > 0]
+        worse = [f"{row} ({points(change)})" for row, change in found if change.mean < 0]
+        if not found:
+            return f"No difference from {BASELINE} is significant among {len(compared)}."
+        return (
+            f"Significantly better than {BASELINE}, of {len(compared)}: {', '.join(better) or 'no row'}; "
+            f"significantly worse: {', '.join(worse) or 'no row'}."
+        )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything the report says in numbers."""
+
+    blocks: list[Block]
+    reference: str | None
+    measures: list[str]
+    scores: list[str]
+
+    @property
+    def answer(self) -> str:
+        """The finding over all blocks in one sentence."""
+        gains = [
+            (line.row, block.name, line.gain)
+            for block in self.blocks
+            for line in block.lines
+            if line.gain is not None and line.gain.significant
+        ]
+        better = [f"{row} ({name}: {points(gain.change)} points)" for row, name, gain in gains if gain.change.mean > 0]
+        if not any(line.gain is not None for block in self.blocks for line in block.lines):
+            return "There is no row of real images alone to compare with."
+        if all(block.seeds < 2 for block in self.blocks):
+            return "With one seed no difference can be told from chance."
+        if not better:
+            return f"No row is significantly better than real images alone ({BASELINE})."
+        return f"Significantly better than real images alone ({BASELINE}): {', '.join(better)}."
+
+
+def summarize(results: Iterable[Results], reference: str | None = None) -> Summary:
+    """Means over seeds and paired differences; two rows are compared on the seeds that both have.
+
+    Args:
+        results: One per finished cell.
+        reference: Row that all others are compared with, beside the baseline.
+    """
+    cells = list(results)
+    blocks: dict[tuple[str, int], list[Results]] = {}
+    for cell in cells:
+        blocks.setdefault((cell["classifier"], cell["shots"]), []).append(cell)
+    names = list(dict.fromkeys(cell["classifier"] for cell in cells))
+    ordered = sorted(blocks, key=lambda key: (names.index(key[0]), key[1]))
+    return Summary(
+        [_block(blocks[key], *key, reference) for key in ordered],
+        reference,
+        list(dict.fromkeys(name for cell in cells for name in cell["set"])),
+        list(dict.fromkeys(name for cell in cells for name in _scores(cell))),
+    )
+
+
+def _scores(cell: Results) -> dict[str, float]:
+    return {name: value for name, value in cell.items() if isinstance(value, float) and name != "top1"}
+
+
+def _block(cells: Sequence[Results], classifier: str, shots: int, reference: str | None) -> Block:
+    rows: dict[str, dict[int, Results]] = {}
+    for cell in sorted(cells, key=lambda cell: cell["seed"]):
+        rows.setdefault(cell["row"], {})[cell["seed"]] = cell
+    rows = {row: rows[row] for row in dict.fromkeys(cell["row"] for cell in cells)}
+
+    def against(first: str, second: str) -> Comparison:
+        both = rows[first].keys() & rows[second].keys()
+        return compare(*([rows[row][seed]["top1"] for seed in sorted(both)] for row in (first, second)))
+
+    def all_against(second: str | None) -> dict[str, Comparison]:
+        seeds = rows.get(second or "", {}).keys()
+        return corrected({row: against(row, str(second)) for row in rows if row != second and rows[row].keys() & seeds})
+
+    gains, versus = all_against(BASELINE), all_against(reference if reference != BASELINE else None)
+    lines = [
+        Line(
+            row,
+            estimate([cell["top1"] for cell in members.values()]),
+            gains.get(row),
+            versus.get(row),
+            means([cell["set"] for cell in members.values()]),
+            means([_scores(cell) for cell in members.values()]),
+            *(means([cell["seconds"] for cell in members.values()])[stage].mean for stage in ("synthesize", "train")),
+        )
+        for row, members in rows.items()
+    ]
+    adjusted = {row: row.removesuffix("chm") + "0" for row in rows if row.endswith("/chm")}
+    pairs = corrected(
+        {(row, plain): against(row, plain) for row, plain in adjusted.items() if rows.get(plain, {}).keys() & rows[row]}
+    )
+    seeds = {cell["seed"] for cell in cells}
+    return Block(classifier, shots, len(seeds), lines, [Pair(*names, pair) for names, pair in pairs.items()])
+
+
+def means(records: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
+    """Estimate of each figure over the records that have it."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return {name: estimate([record[name] for record in records if name in record]) for name in names}
+
+
+def class_differences(cells: Sequence[Results]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean accuracy of each class under the baseline [1, classes], and the others' differences [rows, classes]."""
+    frame = pd.DataFrame([{"row": cell["row"], "seed": cell["seed"], **cell["per_class"]} for cell in cells])
+    tables = {row: members.drop(columns="row").set_index("seed") for row, members in frame.groupby("row", sort=False)}
+    baseline = tables.pop(BASELINE)
+    changes = {row: (table - baseline).mean() for row, table in tables.items()}
+    return pd.DataFrame({BASELINE: baseline.mean()}).T, pd.DataFrame(changes).T
+
+
+def percent(e: Estimate) -> str:
+    """An accuracy in per cent with its interval."""
+    return f"{100 * e.mean:.1f}" + (f" ± {100 * e.half:.1f}" if e.has_interval else "")
+
+
+def points(e: Estimate) -> str:
+    """A difference of accuracies in points with its interval."""
+    return f"{round(100 * e.mean, 2) + 0.0:+.2f}" + (f" ± {100 * e.half:.2f}" if e.has_interval else "")
+
+
+def number(e: Estimate) -> str:
+    """A plain number with its interval."""
+    return f"{e.mean:.3g}" + (f" ± {e.half:.2g}" if e.has_interval else "")
+
+
+def p_value(comparison: Comparison) -> str:
+    """A corrected p-value."""
+    if not comparison.change.has_interval:
+        return "–"
+    return "< 0.001" if comparison.adjusted < 0.001 else f"{comparison.adjusted:.3f}"
+
+
+TESTS = (
+    f"Mean ± 95 % interval over seeds (Student's t, not corrected for the number of comparisons). Differences are "
+    f"paired by seed: every row of a seed shares few-shot images, mixing weights, initial weights and the number of "
+    f"optimizer steps. p: paired t-test (sign test where all seeds differ alike), corrected by Holm for all rows "
+    f"of the table; bold: p < {LEVEL:g}. No choice "
+    f"was made on the test images; the highest mean is the highest on them."
+)
