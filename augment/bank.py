@@ -7,6 +7,7 @@ can be read; `bank.json` names the backbone, so that a folder of another one is 
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -110,8 +111,11 @@ class LatentBank:
             if not marker.exists():
                 write_json(marker, {"backbone": self.backbone})
             save_file({k: v.float().cpu().contiguous() for k, v in tensors.items()}, partial, metadata=header)
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())  # a power cut must not leave an empty file under the final name
             partial.replace(path)
         except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
             raise UserError(
                 f"bank: a latent could not be written to '{self.folder}' ({error}); stored ones are kept, give another "
                 f"folder with --data.bank or run again once there is room"

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from augment.bank import LatentBank
 from augment.batch_size import TRIAL_STEPS, fastest_batch_size, time_batch
+from augment.errors import UserError
 from augment.inversion import go_back, invert_latents
 from augment.manifest import read_manifest, unfinished
-from augment.pipeline import default_bank, latent_keys
+from augment.pipeline import default_bank, latent_keys, plan_dataset
 from augment.shards import encode_image
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
@@ -52,19 +53,27 @@ def estimate(model: Synthesizer, data: SynthesisData, device: torch.device, devi
         data: What would be made; finished shards and stored latents are not counted.
         device: Where to time.
         devices: How many such devices there will be.
+
+    Raises:
+        UserError: As the run itself would, or if a batch does not fit into memory.
     """
-    images, inversions = outstanding(model, data)
+    manifest = plan_dataset(model, data)
+    images, inversions = outstanding(model, data, manifest["fingerprint"])
     backbone = model.backbone
     backbone.cast(model.precision)
     model.to(device)
-    per_image = model.evaluations_per_image()
+    per_image = model.evaluations_per_image(getattr(data.method, "strength", 1.0))
     prompt = model.prompt_for(data.few_shot.classes[0])
     with torch.inference_mode():
         model.on_predict_start()
-        per_inversion = evaluations_per_inversion(model, prompt) if inversions else 0.0
+        inverts = bool(inversions) and data.method.latents == "inverted"
+        per_inversion = evaluations_per_inversion(model, prompt) if inverts else 0.0
         size = data.plan.batch_size
         size = fastest_batch_size(model, per_image, prompt) if size == "auto" else size
-        first, second = (time_batch(model, size, prompt) for _ in range(2))
+        try:
+            first, second = (time_batch(model, size, prompt) for _ in range(2))
+        except torch.OutOfMemoryError as error:
+            raise UserError(f"batch_size: {size} images do not fit into memory; use --batch_size auto") from error
         model.on_predict_end()
     evaluation = min(first.evaluation, second.evaluation)  # the first one also warms the device up
     decoding = min(first.decoding, second.decoding)
@@ -89,11 +98,11 @@ RECORD_BYTES = 4096
 """Of an image's record, its label and three tar headers, in blocks of 512."""
 
 
-def outstanding(model: Synthesizer, data: SynthesisData) -> tuple[int, int]:
-    """Images still to be made, and images still to be inverted."""
+def outstanding(model: Synthesizer, data: SynthesisData, fingerprint: str) -> tuple[int, int]:
+    """Images still to be made, and images still to be inverted or encoded."""
     shards = data.shards()
     missing = list(range(len(shards)))
-    if (data.output / "dataset.json").is_file() and read_manifest(data.output)["shards"]:
+    if (data.output / "dataset.json").is_file() and read_manifest(data.output)["fingerprint"] == fingerprint:
         missing = unfinished(data.output, shards)
     bank = LatentBank(data.bank or default_bank(data.output, model.backbone.identity), model.backbone.identity)
     keys = {key for members in latent_keys(model, data).values() for key in members}

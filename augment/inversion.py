@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any, Self
 
 import lightning as L
@@ -21,6 +22,7 @@ from augment.errors import UserError
 from augment.few_shot import FewShotSet, Shot
 from augment.loading import deal, dealt_loader
 from augment.memory import Halving
+from augment.processes import check_shared
 from augment.stopwatch import Stopwatch
 
 Rows = list[tuple[Shot, LatentKey]]
@@ -84,18 +86,23 @@ class Inverter(L.LightningModule):
         backbone: The model whose noise space is entered.
         inversion: How.
         stopwatch: Measures its stages.
+        compile: Compile the denoiser.
     """
 
-    def __init__(self, backbone: Backbone, inversion: Inversion, stopwatch: Stopwatch) -> None:
+    def __init__(
+        self, backbone: Backbone, inversion: Inversion, stopwatch: Stopwatch | None = None, compile: bool = False
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.inversion = inversion
-        self.stopwatch = stopwatch
-        self.inverting: Halving[Parts] = Halving("inverting")
+        self.stopwatch = stopwatch or Stopwatch()
+        self.compiled = compile
+        self.inverting: Halving[Parts] = Halving("inverting", "--model.inversion.batch_size")
 
     def on_predict_start(self) -> None:
         """Float32 means float32: NVIDIA's convolutions would otherwise round their inputs to TF32."""
         self._tf32 = allow_tf32(self.inversion.precision == "tf32")
+        self.backbone.prepare(self.compiled)
 
     def on_predict_end(self) -> None:
         """Leave the global switches as they were."""
@@ -215,6 +222,7 @@ class InversionData(L.LightningDataModule):
         bank: Where latents lie.
         batch_size: Images per batch.
         image_size: The backbone's.
+        folders: Where the processes will write; all must see the same.
     """
 
     def __init__(
@@ -225,6 +233,7 @@ class InversionData(L.LightningDataModule):
         bank: LatentBank,
         batch_size: int,
         image_size: int,
+        folders: Sequence[Path] = (),
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer units than processes
@@ -234,6 +243,7 @@ class InversionData(L.LightningDataModule):
         self.bank = bank
         self.batch_size = batch_size
         self.image_size = image_size
+        self.folders = folders
         self.pending: list[Rows] = []
 
     def setup(self, stage: str) -> None:
@@ -241,6 +251,7 @@ class InversionData(L.LightningDataModule):
 
         A batch with anything missing is inverted whole: its composition never depends on what a killed run left.
         """
+        check_shared(self.trainer, *self.folders)
         starts = range(0, len(self.wanted), self.batch_size)
         batches = [self.wanted[start : start + self.batch_size] for start in starts]
         self.pending = [rows for rows in batches if any(key not in self.bank for _, key in rows)]

@@ -90,16 +90,22 @@ def open_folder(folder: Path, manifest: dict[str, Any], overwrite: bool) -> None
     try:
         if (folder / "dataset.json").is_file():
             if read_manifest(folder)["fingerprint"] == manifest["fingerprint"]:
-                for partial in folder.glob(".*.partial"):
-                    partial.unlink()
+                sweep(folder)
                 return
             doomed = partial_path(folder)
             folder.rename(doomed)  # at once, so that a kill during the deletion leaves no half dataset here
             shutil.rmtree(doomed)
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         write_json(folder / "dataset.json", manifest)
     except OSError as error:
         raise UserError(f"output: '{folder}' cannot be written ({error.strerror}); choose another --output") from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run had begun to write."""
+    for partial in folder.glob(".*.partial"):
+        partial.unlink()
 
 
 def first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any]:
@@ -142,7 +148,7 @@ def write_run(
     processes: int,
     images: int,
     seconds: dict[str, float],
-    fitted: int | None,
+    fitted: dict[str, int],
     profile: dict[str, float] | None,
 ) -> None:
     """Record what differs between runs, for whoever asks how fast it was or why two runs differ in the last bit.
@@ -153,7 +159,7 @@ def write_run(
         processes: How many shared the work.
         images: Made by this run.
         seconds: Of the whole stages.
-        fitted: Images at a time that memory allowed, if it did not allow the batch size.
+        fitted: Images at a time that memory allowed, in stages where it did not allow the batch size.
         profile: Seconds of the first process, in detail.
     """
     synthesis = seconds["synthesize"]
@@ -169,6 +175,6 @@ def write_run(
         "profile": profile and {stage: round(value, 3) for stage, value in profile.items()},
         "images": images,
         "images_per_second": round(images / synthesis, 3) if images else None,
-        "batch_size_that_fitted": fitted,
+        "batch_size_that_fitted": fitted or None,
     }
     write_json(folder / "run.json", run)

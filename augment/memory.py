@@ -20,10 +20,15 @@ class Halving(Generic[Part]):
 
     Args:
         what: The step, for the message.
+        option: That sets the batch size, for the message.
+
+    Attributes:
+        fitted: Rows that fitted, if memory ever ran out.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, option: str) -> None:
         self.what = what
+        self.option = option
         self.fitted: int | None = None
 
     def __call__(self, step: Callable[[slice], Part], count: int) -> list[Part]:
@@ -33,13 +38,15 @@ class Halving(Generic[Part]):
             UserError: If not even one row fits.
         """
         parts: list[Part] = []
-        done = 0
+        done, known = 0, self.fitted
         while done < count:
             size = min(count - done, self.fitted or count)
             rows = slice(done, done + size)
             try:
                 parts.append(step(rows))
                 done += size
+                if self.fitted != known:
+                    known = self._say()
                 continue
             except torch.OutOfMemoryError as error:
                 if size == 1:
@@ -50,11 +57,14 @@ class Halving(Generic[Part]):
             # Out of the handler: its traceback no longer holds on to the failed call's tensors.
             torch.cuda.empty_cache()
             self.fitted = size // 2
-            log.warning(
-                "out of memory while %s %d images; going on with %d at a time (--batch_size %d would have fitted)",
-                self.what,
-                size,
-                self.fitted,
-                self.fitted,
-            )
         return parts
+
+    def _say(self) -> int | None:
+        log.warning(
+            "out of memory while %s; going on with %d images at a time (%s %d would have fitted)",
+            self.what,
+            self.fitted,
+            self.option,
+            self.fitted,
+        )
+        return self.fitted

@@ -22,7 +22,8 @@ from augment.errors import UserError
 from augment.few_shot import Shot
 from augment.inversion import BankWriter, InversionData, Inverter, encoded_key, latent_key
 from augment.manifest import check_folder, close_folder, describe_dataset, read_manifest, write_run
-from augment.processes import SharedFolder
+from augment.notices import warn_of_other_start, warn_of_other_versions, warn_of_poor
+from augment.processes import wait_for_all
 from augment.progress import ImageProgress
 from augment.shards import is_complete, shard_name
 from augment.synthesis_data import SynthesisData, SynthesisLoader, check_method
@@ -32,9 +33,6 @@ from augment.writer import ShardWriter
 log = logging.getLogger(__name__)
 
 UNLIMITED = 2**31 - 1
-
-NAMED = 5
-"""Poor round trips that get a line of their own."""
 
 QUIET_TRAINER: dict[str, Any] = {
     "logger": False,
@@ -50,12 +48,21 @@ MakeTrainer = Callable[[list[L.Callback]], L.Trainer]
 
 @dataclass(frozen=True)
 class Inverted:
-    """The latents of a few-shot set: where they lie, their keys by class, and the round trip of each image."""
+    """The latents of a few-shot set.
+
+    Attributes:
+        bank: Where they lie.
+        keys: Their keys, by class.
+        quality: The round trip of each image.
+        new: How many were made by this run.
+        fitted: Images at a time that memory allowed this process, if it did not allow the batch size.
+    """
 
     bank: LatentBank
     keys: dict[int, tuple[LatentKey, ...]]
     quality: dict[str, Quality]
     new: int
+    fitted: int | None = None
 
 
 def default_trainer(callbacks: list[L.Callback]) -> L.Trainer:
@@ -88,17 +95,18 @@ def invert(
     if not keys:
         return Inverted(bank, {}, {}, 0)
     flat = [key for members in keys.values() for key in members]
-    images = InversionData(data.source, few_shot, flat, bank, model.inversion.batch_size, backbone.image_size)
+    size, folders = model.inversion.batch_size, (data.output, bank.folder)
+    images = InversionData(data.source, few_shot, flat, bank, size, backbone.image_size, folders)
     missing = sum(key not in bank for key in set(flat))
     backbone.cast(model.inversion.precision)
-    trainer = make_trainer([SharedFolder(data.output), BankWriter(bank), *progress_bar("invert", show_progress)])
-    inverter = Inverter(backbone, model.inversion, model.stopwatch)
+    trainer = make_trainer([BankWriter(bank), *progress_bar("invert", show_progress)])
+    inverter = Inverter(backbone, model.inversion, model.stopwatch, model.compiled)
     trainer.predict(inverter, datamodule=images, return_predictions=False)
-    trainer.strategy.barrier()
+    wait_for_all(trainer, bank.folder)
     quality = {shot.name: bank.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
-    if trainer.is_global_zero and missing:
+    if missing:
         warn_of_poor(quality, model.inversion.warn_psnr)
-    return Inverted(bank, keys, quality, missing)
+    return Inverted(bank, keys, quality, missing, inverter.inverting.fitted)
 
 
 def latent_keys(model: Synthesizer, data: SynthesisData) -> dict[int, tuple[LatentKey, ...]]:
@@ -131,46 +139,6 @@ def default_bank(output: Path, identity: str) -> Path:
     return output.parent / "bank" / identity.replace("/", "--")
 
 
-def warn_of_poor(quality: dict[str, Quality], threshold: float) -> None:
-    """Name the images that inversion does not bring back, worst first."""
-    poor = sorted((q.round_trip, q.autoencoder, name) for name, q in quality.items() if q.round_trip < threshold)
-    for round_trip, autoencoder, name in poor[:NAMED]:
-        log.warning(
-            "image '%s' survives inversion badly: PSNR %.1f dB (the autoencoder alone: %.1f dB); "
-            "its mixtures may not show its class",
-            name,
-            round_trip,
-            autoencoder,
-        )
-    if len(poor) > NAMED:
-        others = ", ".join(name for _, _, name in poor[NAMED:])
-        log.warning("%d more images survive inversion badly (below %.0f dB): %s", len(poor) - NAMED, threshold, others)
-
-
-def warn_of_other_start(model: Synthesizer) -> None:
-    """Say so if latents stand at one time of the schedule and sampling starts from another."""
-    schedule = model.backbone.schedule
-    inverted, sampled = (schedule(steps).steps[0].noisy.time for steps in (model.inversion.steps, model.steps))
-    if inverted != sampled and model.sampler.kind != "dpm++":
-        log.warning(
-            "inversion.steps %d leads to t = %g, sampling with steps %d starts from t = %g; equal numbers fit best",
-            model.inversion.steps,
-            inverted,
-            model.steps,
-            sampled,
-        )
-
-
-def warn_of_other_versions(folder: Path, versions: dict[str, str]) -> None:
-    """Say so if a dataset is resumed with other libraries than it was begun with."""
-    if not (folder / "dataset.json").is_file():
-        return
-    begun = read_manifest(folder)["versions"]
-    changed = [f"{name} {begun.get(name)} -> {new}" for name, new in versions.items() if begun.get(name) != new]
-    if changed:
-        log.warning("'%s' was begun with other versions (%s); the last bits may differ", folder, ", ".join(changed))
-
-
 def synthesize(
     model: Synthesizer,
     data: SynthesisData,
@@ -191,10 +159,8 @@ def synthesize(
     Raises:
         UserError: If the method does not fit, the folder holds another dataset, or as `invert` does.
     """
-    check_method(model, data)
-    automatic = data.plan.batch_size == "auto" and not adopt_batch_size(data)
-    manifest = describe_dataset(model.describe() | data.describe())
-    check_folder(data.output, manifest, data.overwrite)
+    manifest = plan_dataset(model, data)
+    automatic = data.plan.batch_size == "auto"
     if data.method.latents == "inverted":
         warn_of_other_start(model)
     warn_of_other_versions(data.output, manifest["versions"])
@@ -209,7 +175,9 @@ def synthesize(
     writer = ShardWriter(data.output, data.plan.image_format, model.stopwatch)
     trainer = make_trainer([writer, *progress_bar("synthesize", show_progress)])
     trainer.predict(model, datamodule=loader, return_predictions=False)
-    fitted = smallest_fit(model, trainer)
+    wait_for_all(trainer, data.output)
+    stages = {"inverting": inverted.fitted, "denoising": model.denoising.fitted, "decoding": model.decoding.fitted}
+    fitted = smallest(stages, trainer)
     if trainer.is_global_zero:
         shards = loader.shards
         images = sum(len(shards[n]) for n in loader.pending)
@@ -226,13 +194,23 @@ def synthesize(
     return data.output
 
 
-def adopt_batch_size(data: SynthesisData) -> bool:
-    """Let `auto` mean what a dataset was begun with; false if there is none yet, or one that is to be deleted."""
-    if not (data.output / "dataset.json").is_file():
-        return False
-    begun = read_manifest(data.output)["config"].get("plan", {}).get("batch_size")
-    data.plan = replace(data.plan, batch_size=begun)
-    return True
+def plan_dataset(model: Synthesizer, data: SynthesisData) -> dict[str, Any]:
+    """The manifest of what is to be made; the batch size `auto` becomes that of the dataset that is to be resumed.
+
+    Raises:
+        UserError: If the method does not fit, or the folder holds another dataset that is not to be overwritten.
+    """
+    check_method(model, data)
+    planned, begun = data.plan, data.output / "dataset.json"
+    if planned.batch_size == "auto" and begun.is_file():
+        size = read_manifest(data.output)["config"].get("plan", {}).get("batch_size")
+        data.plan = replace(planned, batch_size=size)
+    manifest = describe_dataset(model.describe() | data.describe())
+    check_folder(data.output, manifest, data.overwrite)
+    if begun.is_file() and read_manifest(data.output)["fingerprint"] != manifest["fingerprint"]:
+        data.plan = planned  # the other dataset will be deleted, its batch size with it
+        manifest = describe_dataset(model.describe() | data.describe())
+    return manifest
 
 
 def find_batch_size(model: Synthesizer, data: SynthesisData, make_trainer: MakeTrainer) -> None:
@@ -245,13 +223,10 @@ def find_batch_size(model: Synthesizer, data: SynthesisData, make_trainer: MakeT
         log.warning("batch_size auto: %d images at a time", trial.found)
 
 
-def smallest_fit(model: Synthesizer, trainer: L.Trainer) -> int | None:
-    """Images at a time that memory allowed, over all processes; None if it always allowed the batch size.
-
-    Every process takes part, so that none goes on before the last one has written its shards.
-    """
-    limits = [stage.fitted for stage in (model.denoising, model.decoding) if stage.fitted is not None]
-    smallest = torch.tensor(min(limits, default=UNLIMITED), device=trainer.strategy.root_device)
+def smallest(stages: dict[str, int | None], trainer: L.Trainer) -> dict[str, int]:
+    """Images at a time that memory allowed in each stage, over all processes; without the stages that never ran out."""
+    limits = [UNLIMITED if fitted is None else fitted for fitted in stages.values()]
+    least = torch.tensor(limits, device=trainer.strategy.root_device)
     if trainer.world_size > 1:
-        smallest = trainer.strategy.reduce(smallest, reduce_op="min")
-    return None if int(smallest) == UNLIMITED else int(smallest)
+        least = trainer.strategy.reduce(least, reduce_op="min")
+    return {stage: limit for stage, limit in zip(stages, least.tolist(), strict=True) if limit != UNLIMITED}

@@ -7,12 +7,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from subprocess import Popen
 from types import FrameType
+from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from augment.errors import UserError
@@ -91,35 +95,58 @@ class Companions(L.Callback):
         return None
 
 
-class SharedFolder(L.Callback):
-    """Makes sure that every process sees the same folder, before any work is spent.
+@cache
+def patient_group() -> Any:
+    """All processes, on the host, without the usual limit of half an hour; all must be here when it is made."""
+    return dist.new_group(backend="gloo", timeout=timedelta(days=365))
+
+
+def wait_for_all(trainer: L.Trainer, *folders: Path) -> None:
+    """Wait until every process is here, however long the slowest one takes; signals are heard meanwhile.
 
     Args:
-        folder: Where all processes write.
+        trainer: Of this process.
+        folders: Looked into afterwards, so that a network file system shows what the others have written.
+    """
+    if trainer.world_size > 1:
+        work: Any = dist.barrier(patient_group(), async_op=True)
+        while not work.is_completed():
+            time.sleep(POLL_SECONDS)
+        work.wait()
+    for folder in folders:
+        if folder.is_dir():
+            list(folder.iterdir())
+
+
+def check_shared(trainer: L.Trainer | None, *folders: Path) -> None:
+    """Make sure that every process sees the same folders, before any work is spent; all processes must call this.
+
+    Args:
+        trainer: Of this process.
+        folders: Where all processes write.
 
     Raises:
-        UserError: If a process does not see the first one's file.
+        UserError: If a process does not see the first one's files.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """The first process leaves a file that the others look for."""
-        if trainer.world_size == 1:
-            return
-        marker = self.folder / f".{trainer.strategy.broadcast(uuid.uuid4().hex)}.partial"
-        if trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
+    if trainer is None or trainer.world_size == 1:
+        return
+    patient_group()
+    name = f".{trainer.strategy.broadcast(uuid.uuid4().hex)}.partial"
+    markers = [folder / name for folder in folders]
+    if trainer.is_global_zero:
+        for marker in markers:
+            marker.parent.mkdir(parents=True, exist_ok=True)
             marker.touch()
-        trainer.strategy.barrier()
-        seen = torch.tensor(float(appears(marker)), device=trainer.strategy.root_device)
-        missing = trainer.world_size - int(trainer.strategy.reduce(seen, reduce_op="sum"))
-        if trainer.is_global_zero:
+    trainer.strategy.barrier()
+    unseen = [float(not appears(marker)) for marker in markers]
+    missing = trainer.strategy.reduce(torch.tensor(unseen, device=trainer.strategy.root_device), reduce_op="sum")
+    if trainer.is_global_zero:
+        for marker in markers:
             marker.unlink(missing_ok=True)
-        if missing:
+    for folder, count in zip(folders, missing.tolist(), strict=True):
+        if count:
             raise UserError(
-                f"output: {missing} of {trainer.world_size} processes do not see '{self.folder}' of the first one; "
+                f"output: {count:.0f} of {trainer.world_size} processes do not see '{folder}' of the first one; "
                 f"all machines need one file system: give a folder on it"
             )
 

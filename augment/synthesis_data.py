@@ -22,6 +22,7 @@ from augment.loading import deal, dealt_loader
 from augment.manifest import open_folder, unfinished
 from augment.methods import Material, MethodName, MethodSettings, configure, describe
 from augment.mixing import Draws, Mixing, Mixture, count_sources, draw_mixture, noise_seed
+from augment.processes import check_shared
 from augment.shards import Plan, PlannedBatch, Sample, plan_batches, plan_shards
 from augment.synthesizer import SynthesisBatch, Synthesizer
 
@@ -182,6 +183,7 @@ class SynthesisLoader(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Find the unfinished shards; every rank does so before any of them writes."""
+        check_shared(self.trainer, self.data.output)
         self.pending = unfinished(self.data.output, self.shards)
 
     def predict_dataloader(self) -> DataLoader[SynthesisBatch]:
@@ -236,10 +238,12 @@ class SynthesisLoader(L.LightningDataModule):
         """Latents of these images [N, C, h, w], and their null-text embeddings [N, steps, S, D] if there are."""
         if not sources:
             return torch.empty(0, *self.model.backbone.latent_shape), None
-        latents, embeddings = zip(*(self._latent(label, shot) for shot in sources), strict=True)
-        return torch.stack(latents), None if embeddings[0] is None else torch.stack(embeddings)
+        latents = torch.stack([self._latent(label, shot) for shot in sources])
+        rows = [(self.keys[label][shot], self.data.few_shot.shots[label][shot].name) for shot in sources]
+        if rows[0][0].kind != "null-text":
+            return latents, None
+        return latents, torch.stack([self.bank.load_unconditional(key, name) for key, name in rows])  # too big to keep
 
-    def _load(self, label: int, shot: int) -> tuple[Tensor, Tensor | None]:
-        """One latent [C, h, w], and its null-text embeddings [steps, S, D] if it was inverted so."""
-        key, name = self.keys[label][shot], self.data.few_shot.shots[label][shot].name
-        return self.bank.load(key, name), self.bank.load_unconditional(key, name) if key.kind == "null-text" else None
+    def _load(self, label: int, shot: int) -> Tensor:
+        """One latent [C, h, w]."""
+        return self.bank.load(self.keys[label][shot], self.data.few_shot.shots[label][shot].name)

@@ -100,8 +100,8 @@ class Synthesizer(L.LightningModule):
         self.sampler = sampler
         self.compiled = compile
         self.stopwatch = Stopwatch()
-        self.denoising: Halving[Tensor] = Halving("denoising")
-        self.decoding: Halving[Tensor] = Halving("decoding")
+        self.denoising: Halving[Tensor] = Halving("denoising", "--batch_size")
+        self.decoding: Halving[Tensor] = Halving("decoding", "--batch_size")
         self._check()
 
     def _check(self) -> None:
@@ -139,20 +139,22 @@ class Synthesizer(L.LightningModule):
         """The prompt of a class."""
         return self.prompt.replace("{class}", class_name)
 
-    def evaluations_per_image(self) -> int:
-        """Calls of the denoiser that one image takes from t = T, each guidance branch counted."""
+    def evaluations_per_image(self, strength: float = 1.0) -> int:
+        """Calls of the denoiser that one image takes, each guidance branch counted.
+
+        Args:
+            strength: Share of the schedule that is denoised.
+        """
         low, high = (bound * self.backbone.train_steps for bound in self.sampler.guidance_interval)
-        times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps]
+        left = max(1, round(self.steps * strength))
+        times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps[-left:]]
         guided = sum(low <= time <= high for time in times) if self.guidance != 1 else 0
         return (len(times) + guided) * (2 if self.sampler.kind == "midpoint" else 1)
 
     def on_predict_start(self) -> None:
         """Make the networks fast on the device that they are now on."""
         self._tf32 = allow_tf32(self.precision == "tf32")
-        if self.device.type == "cuda":
-            self.backbone.to(memory_format=torch.channels_last)
-        if self.compiled:
-            self.backbone.compile_denoiser()
+        self.backbone.prepare(self.compiled)
 
     def on_predict_end(self) -> None:
         """Leave the global switches as they were."""
@@ -179,6 +181,6 @@ def to_host(images: Tensor, precision: Precision) -> Generated:
     on_host, flag = (torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in (pixels, finite))
     on_host.copy_(pixels, non_blocking=True)
     flag.copy_(finite, non_blocking=True)
-    ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    ready = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
     ready.record()
     return Generated(on_host, flag, precision, ready)

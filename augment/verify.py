@@ -67,6 +67,6 @@ def broken_images(path: Path) -> list[str]:
                 continue
             try:
                 Image.open(io.BytesIO(content.read())).load()
-            except OSError:
+            except (OSError, ValueError, SyntaxError):  # what Pillow says of broken files depends on their format
                 broken.append(member.name)
     return broken

@@ -80,7 +80,7 @@ class ShardWriter(L.Callback):
     def _raise_error(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
-            if isinstance(error, UserError):
+            if not isinstance(error, OSError):
                 raise error
             raise UserError(
                 f"output: a shard in '{self.folder}' could not be written ({error}); "

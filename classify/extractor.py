@@ -123,14 +123,7 @@ class Extractor:
             else:
                 name = f"local-dir:{embedded}" if embedded.is_dir() else ALIASES.get(extractor, extractor)
                 self.network = TimmFeatures(name, weights)
-        except (
-            ModuleNotFoundError,
-            RuntimeError,
-            OSError,
-            ValueError,
-            pickle.UnpicklingError,
-            SafetensorError,
-        ) as error:
+        except LOADING_ERRORS as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"extractor: '{extractor}' cannot be loaded ({reason}); for FID install chm-augment[fid] and be online "

@@ -15,7 +15,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from augment.errors import UserError
 from classify.draws import Example
-from classify.extractor import ALIASES, EMBEDDED, TimmFeatures
+from classify.extractor import ALIASES, EMBEDDED, LOADING_ERRORS, TimmFeatures
 
 BATCH = 64
 
@@ -83,10 +83,10 @@ def make_recogniser(
     try:
         network = timm.create_model(name, pretrained=True).eval().requires_grad_(False).to(device)
         features = TimmFeatures(name).to(device)
-    except (RuntimeError, OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"synthetic_filter: '{extractor}' cannot be loaded ({str(error).splitlines()[0]}); offline use digits "
-            f"or local-dir:FOLDER"
+            f"synthetic_filter: '{extractor}' cannot be loaded ({reason}); offline use digits or local-dir:FOLDER"
         ) from error
     if tuple(network.pretrained_cfg.get("label_names") or ()) == classes:
         head = network.get_classifier()

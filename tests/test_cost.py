@@ -37,11 +37,14 @@ def test_halving_covers_every_row_once_and_remembers(caplog: pytest.LogCaptureFi
             raise too_much(tried[-1])
         return list(range(rows.start, rows.stop))
 
-    halving: Halving[list[int]] = Halving("denoising")
+    halving: Halving[list[int]] = Halving("denoising", "--batch_size")
     assert list(chain.from_iterable(halving(step, 14))) == list(range(14))
     assert tried == [14, 7, 3, 3, 3, 3, 2]
     assert halving.fitted == 3
-    assert "out of memory while denoising 7 images; going on with 3 at a time (--batch_size 3" in caplog.text
+    (said,) = caplog.records
+    assert said.getMessage() == (
+        "out of memory while denoising; going on with 3 images at a time (--batch_size 3 would have fitted)"
+    )
     tried.clear()
     caplog.clear()
     assert list(chain.from_iterable(halving(step, 5))) == list(range(5))
@@ -53,7 +56,7 @@ def test_not_even_one_image_fits() -> None:
         raise too_much(1)
 
     with pytest.raises(UserError, match=r"out of memory while decoding a single image \(tried to allocate 1 images\)"):
-        Halving("decoding")(step, 4)
+        Halving("decoding", "--batch_size")(step, 4)
 
 
 def test_halving_passes_other_errors_on() -> None:
@@ -61,7 +64,7 @@ def test_halving_passes_other_errors_on() -> None:
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        Halving("decoding")(step, 4)
+        Halving("decoding", "--batch_size")(step, 4)
 
 
 def test_a_run_out_of_memory_goes_on_and_says_so(
@@ -80,7 +83,7 @@ def test_a_run_out_of_memory_goes_on_and_says_so(
     inverted = tmp_path / "first" / "bank"
     monkeypatch.setattr(StableDiffusion, "denoise", small)
     job.synthesize(tmp_path / "set", "--data.bank", str(next(inverted.iterdir())))
-    assert json.loads((tmp_path / "set" / "run.json").read_text())["batch_size_that_fitted"] == 1
+    assert json.loads((tmp_path / "set" / "run.json").read_text())["batch_size_that_fitted"] == {"denoising": 1}
     assert len([r for r in caplog.records if "out of memory while denoising" in r.getMessage()]) == 1
     assert sha256s(tmp_path / "set").keys() == sha256s(dataset).keys()
 
@@ -97,7 +100,9 @@ def test_inversion_out_of_memory_goes_on(
 
     monkeypatch.setattr(StableDiffusion, "invert", small)
     job.synthesize(tmp_path / "set")
-    assert "out of memory while inverting 9 images; going on with 4" in caplog.text
+    assert "out of memory while inverting; going on with 2 images at a time" in caplog.text
+    assert "(--model.inversion.batch_size 2 would have fitted)" in caplog.text
+    assert json.loads((tmp_path / "set" / "run.json").read_text())["batch_size_that_fitted"] == {"inverting": 2}
     assert len(list((tmp_path / "bank").rglob("*.safetensors"))) == 9
 
 
@@ -181,6 +186,44 @@ def test_a_dry_run_counts_and_writes_nothing(job: Job, tmp_path: Path, capsys: p
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_of_what_would_be_refused_is_refused(job: Job, tmp_path: Path, fails: Fails) -> None:
+    folder = job.synthesize(tmp_path / "set")
+    assert "steps: 2 there, 3 here" in fails(main, ["synthesize", *job.args(folder, "--dry-run", steps=3)], 1)
+    unknowable = job.args(tmp_path / "new", "--dry-run", "--method", "text2img", "--model.prompt", "a photo")
+    assert "model.prompt: 'a photo' is the same for all 3 classes" in fails(main, ["synthesize", *unknowable], 1)
+
+
+def test_a_dry_run_of_an_interrupted_dataset_counts_what_is_left(
+    job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = job.synthesize(tmp_path / "set")
+    (folder / "train-000001.tar").unlink()
+    manifest = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    (folder / "dataset.json").write_text(json.dumps(manifest | {"shards": {}}))
+    capsys.readouterr()
+    main(["synthesize", *job.args(folder, "--dry-run")])
+    assert re.search(r"images to make +│ +4 ", capsys.readouterr().out)
+    main(["synthesize", *job.args(folder, "--dry-run", "--seed", "1", "--overwrite")])
+    assert re.search(r"images to make +│ +12 ", capsys.readouterr().out)
+
+
+def test_a_dry_run_knows_how_far_an_image_is_noised(
+    job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """12 images of half of 4 steps; encoding asks the denoiser nothing."""
+    main(["synthesize", *job.args(tmp_path / "set", "--method", "sdedit", "--dry-run", steps=4)])
+    assert re.search(r"guidance\) +│ +24 ", capsys.readouterr().out)
+
+
+def test_auto_forgets_the_batch_size_of_a_dataset_that_is_deleted(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augment.batch_size.fastest_batch_size", lambda model, evaluations, prompt: 1)
+    folder = job.synthesize(tmp_path / "set")
+    job.synthesize(folder, "--batch_size", "auto", "--seed", "1", "--overwrite")
+    assert json.loads((folder / "dataset.json").read_text())["config"]["plan"]["batch_size"] == 1
+
+
 def test_a_dry_run_leaves_out_what_is_there(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = job.synthesize(tmp_path / "set")
     (folder / "train-000001.tar").unlink()
@@ -214,7 +257,7 @@ def test_compiling_is_part_of_the_configuration(job: Job, tmp_path: Path, monkey
     compiled: list[object] = []
     monkeypatch.setattr(StableDiffusion, "compile_denoiser", lambda self: compiled.append(self))
     folder = job.synthesize(tmp_path / "set", "--compile")
-    assert len(compiled) == 1
+    assert len(compiled) == 1  # once for inversion and sampling
     assert json.loads((folder / "dataset.json").read_text())["config"]["compile"] is True
 
 

@@ -12,7 +12,7 @@ from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from augment.backbones.inversions import InversionKind, explicit, fixed_point, midpoint, null_text
-from augment.backbones.sampling import Condition, Inverted, Sampler, SamplerKind, Start, join
+from augment.backbones.sampling import Condition, Inverted, Sampler, SamplerKind, Start, join, upload
 from augment.backbones.schedule import Schedule, add_noise, halfway, stochastic_transfer, transfer
 from augment.errors import UserError
 
@@ -62,6 +62,9 @@ class Backbone(nn.Module, ABC):
     prompts: PromptKind = "text"
     """What a prompt tells the network: any text, the name of a class, or nothing."""
 
+    compiled: bool = False
+    """Whether the denoiser has been compiled since its weights were loaded."""
+
     evaluations: int = 0
     """Images that the denoiser has seen so far, each guidance branch counted: what costs time."""
 
@@ -71,9 +74,21 @@ class Backbone(nn.Module, ABC):
         if self.dtype not in (torch.float32, dtype):
             device = self.device
             self.load()
+            self.compiled = False
             self.to(device)
         self.dtype = dtype
         self.to(dtype)
+
+    def prepare(self, compile: bool) -> None:
+        """Lay the networks out as their device likes best, and compile the denoiser if asked to.
+
+        Inversion and sampling do the same, so that a latent does not depend on what the process did before.
+        """
+        if self.device.type == "cuda":
+            self.to(memory_format=torch.channels_last)
+        if compile and not self.compiled:
+            self.compile_denoiser()
+            self.compiled = True
 
     def compile_denoiser(self) -> None:
         """Compile the denoiser's repeated blocks in place: the first calls are slow, all others faster."""
@@ -219,7 +234,7 @@ class Backbone(nn.Module, ABC):
                 z = z + (step.clean.sigma - step.noisy.sigma) * network(half, middle.time, number)
             elif sampler.eta > 0 and step.clean.sigma > 0:
                 fresh = torch.stack([torch.randn(z.shape[1:], generator=generator) for generator in noises])
-                fresh = fresh.to(z.device, non_blocking=True)
+                fresh = upload(fresh, z.device)
                 z = stochastic_transfer(schedule.prediction, z, output, step, sampler.eta, fresh, schedule.clip)
             else:
                 z = transfer(schedule.prediction, z, output, step.noisy, step.clean, schedule.clip)

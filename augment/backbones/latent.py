@@ -44,7 +44,7 @@ class LatentBackbone(Backbone):
         super().__init__()
         folder, identity = locate(model, variant, revision)
         check_family(model, folder, type(self).__name__)
-        self._conditions: dict[tuple[str, torch.dtype], Condition] = {}
+        self._conditions: dict[tuple[str, torch.dtype, bool], Condition] = {}
         adapters = find_adapters(loras, embeddings)
         parts = {"variant": variant, **without}
         self._read = partial(read_pipeline, pipeline, model, folder, parts, adapters)  # no closure: it can be pickled
@@ -93,10 +93,11 @@ class LatentBackbone(Backbone):
 
     def condition(self, prompts: Sequence[str]) -> Condition:
         """Text embeddings; a prompt is encoded once in the backbone's life. The empty one is the unconditional one."""
+        how = self.dtype, torch.backends.cuda.matmul.allow_tf32  # what rounds an embedding
         for prompt in dict.fromkeys(prompts):
-            if (prompt, self.dtype) not in self._conditions:
-                self._conditions[prompt, self.dtype] = self.encode_prompt(prompt)
-        return join([self._conditions[prompt, self.dtype].to(self.device) for prompt in prompts])
+            if (prompt, *how) not in self._conditions:
+                self._conditions[(prompt, *how)] = self.encode_prompt(prompt)
+        return join([self._conditions[(prompt, *how)].to(self.device) for prompt in prompts])
 
     @abstractmethod
     def encode_prompt(self, prompt: str) -> Condition:

@@ -23,7 +23,8 @@ from augment.explore.extractor import Extractor
 from augment.explore.sources import Sources
 from augment.inversion import check_inverted, invert_latents
 from augment.mixing import noise_seed
-from augment.pipeline import QUIET_TRAINER, invert, warn_of_other_start
+from augment.notices import warn_of_other_start
+from augment.pipeline import QUIET_TRAINER, invert
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
 
