@@ -78,7 +78,7 @@ def synthesize(folder: Path, per_class: int, steps: int, batch_size: int, proces
         output = Path(name) / "made"
         shard_size = min(500, -(-CLASSES * per_class // 2))
         more = ["--per_class", str(per_class), "--trainer.devices", str(processes)]
-        more += ["--data.plan.shard_size", str(shard_size), "--data.plan.batch_size", str(batch_size)]
+        more += ["--data.plan.shard_size", str(shard_size), "--batch_size", str(batch_size)]
         if processes > 1:
             more += ["--trainer.strategy", "ddp"]
         wall, peak = command("synthesize", folder, steps, output, more)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -200,7 +201,7 @@ def nodes(job: Job, outputs: list[Path], launcher: str = "torchrun") -> list[sub
     for rank, output in enumerate(outputs):
         command = [str(Path(sys.executable).parent / "augment"), "synthesize"]
         command += job.args(output, *two_processes(), "--trainer.devices", "1", "--trainer.num_nodes", "2")
-        environment = dict(os.environ)
+        environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
         if launcher == "torchrun":
             torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
             command = [
@@ -229,21 +230,32 @@ def nodes(job: Job, outputs: list[Path], launcher: str = "torchrun") -> list[sub
     return started
 
 
+def outcomes(started: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    """Exit code and output of each; those that hang are aborted, and say where they were."""
+    with ThreadPoolExecutor() as pool:
+        printed = [pool.submit(node.communicate) for node in started]
+        for node in started:
+            try:
+                node.wait(timeout=120)
+            except subprocess.TimeoutExpired:
+                for pid in [*children_of(node), node.pid]:
+                    kill(pid, signal.SIGABRT)
+        return [(node.wait(), text.result()[0]) for node, text in zip(started, printed, strict=True)]
+
+
 @pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
 def test_two_nodes_write_the_same_bytes(job: Job, dataset: Path, tmp_path: Path, launcher: str) -> None:
     output = tmp_path / "out"
-    for node in nodes(job, [output, output], launcher):
-        printed, _ = node.communicate(timeout=120)
-        assert node.returncode == 0, printed
+    for code, printed in outcomes(nodes(job, [output, output], launcher)):
+        assert code == 0, printed
     assert sha256s(output) == sha256s(dataset)
     assert json.loads((output / "run.json").read_text())["processes"] == 2
 
 
 @pytest.mark.slow
 def test_nodes_without_a_shared_file_system_are_told_so(job: Job, tmp_path: Path) -> None:
-    for node in nodes(job, [tmp_path / "here", tmp_path / "there"]):
-        printed, _ = node.communicate(timeout=120)
-        assert node.returncode != 0
+    for code, printed in outcomes(nodes(job, [tmp_path / "here", tmp_path / "there"])):
+        assert code != 0
         assert "output: 1 of 2 processes do not see" in printed
         assert "all machines need one file system: give a folder on it" in printed
     assert not list(tmp_path.rglob("*.tar"))
