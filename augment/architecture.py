@@ -1,6 +1,6 @@
-"""What a small latent diffusion model is made of: diffusers' and transformers' own classes, in small sizes."""
+"""What a small diffusion model is made of: diffusers' and transformers' own classes, in small sizes."""
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -34,6 +34,21 @@ def build_denoiser(latent_size: int, latent_channels: int, channels: tuple[int, 
         layers_per_block=1,
         cross_attention_dim=32,
         attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def build_pixel_denoiser(image_size: int, channels: tuple[int, ...]) -> UNet2DModel:
+    """An unconditional U-Net: convolutions at full resolution, convolutions and self-attention below."""
+    deeper = len(channels) - 1
+    kinds = ("DownBlock2D", *("AttnDownBlock2D",) * deeper)
+    return UNet2DModel(
+        sample_size=image_size,
+        block_out_channels=channels,
+        down_block_types=kinds,
+        up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
+        layers_per_block=1,
+        attention_head_dim=8,
         norm_num_groups=16,
     )
 

@@ -17,7 +17,7 @@ commands:
   invert       fill the latent bank: images to noise; with --check, compare all inversions on them
   verify       check every shard of a dataset folder
   push         upload a dataset folder to the Hugging Face Hub, with a card
-  pretrain     train a small latent-diffusion backbone on an image folder
+  pretrain     train a small diffusion backbone, latent or on pixels, on an image folder
 
 augment COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
 

@@ -8,7 +8,8 @@ from conftest import Job
 
 import augment.cli
 from augment.architecture import build_text_encoder, build_tokenizer
-from augment.pretrain import LatentDiffusion, jitter
+from augment.pretrain import LatentDiffusion
+from augment.pretrain.data import jitter, to_float
 
 
 def pretrain(output: Path, train: Path, test: Path, *more: str) -> Path:
@@ -19,7 +20,7 @@ def pretrain(output: Path, train: Path, test: Path, *more: str) -> Path:
             *("--model.image_size", "16", "--model.autoencoder_channels", "[8, 16]"),
             *("--model.denoiser_channels", "[16, 32]", "--model.autoencoder_steps", "3"),
             *("--data.source", "augment.data.ImageFolder", "--data.source.path", str(train)),
-            *("--data.source.test_path", str(test), "--data.batch_size", "8", "--data.image_size", "16"),
+            *("--data.source.test_path", str(test), "--data.batch_size", "8"),
             *("--trainer.max_steps", "6", "--trainer.accelerator", "cpu", "--trainer.logger", "false"),
             *("--trainer.enable_progress_bar", "false", *more),
         ]
@@ -73,7 +74,7 @@ def test_both_networks_learn(train_folder: Path) -> None:
 
     torch.manual_seed(0)
     model = LatentDiffusion(image_size=16, autoencoder_channels=(8, 16), denoiser_channels=(16, 32))
-    (images,) = next(iter(PretrainData(ImageFolder(train_folder), 15, 16).train_dataloader()))
+    images = to_float(PretrainData(ImageFolder(train_folder), 15, 16).images)
     for loss_of, network in ((model._autoencoder_loss, model.vae), (model._denoiser_loss, model.unet)):
         model.log = model.log_dict = lambda *_, **__: None
         optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
