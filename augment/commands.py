@@ -216,6 +216,11 @@ class PretrainCLI(OutputCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Which model; how often a run is kept and shown."""
         super().add_arguments_to_parser(parser)
+        parser.description = """Train a diffusion model by the epsilon objective, E ||eps - eps_theta(z_t, t)||^2: on
+        pixels (--model DDPM; Ho et al. 2020, Eq. 14) or in the latents of an autoencoder that is trained first
+        (--model LatentDiffusion; Rombach et al. 2022, Eq. 2). OUTPUT/progress shows the losses and samples meanwhile;
+        OUTPUT/model is the finished backbone, with averaged weights. A run that was stopped goes on from its last
+        checkpoint when the same command is given again."""
         parser.link_arguments("model.init_args.image_size", "data.image_size")
         parser.add_argument(
             "--checkpoint_every",

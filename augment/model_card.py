@@ -12,6 +12,7 @@ from augment.data import ImageSource, Item, to_tensor
 from augment.inversion import psnr
 from augment.pretrain.base import Pretraining
 
+CARD = "README.md"
 ROUND_TRIP_STEPS = (20, 50, 100)
 BATCH = 100
 
@@ -63,7 +64,7 @@ def write_model_card(
         backbone = model.family(str(folder))
         images = torch.stack([to_tensor(source.image(item), backbone.image_size) for item in items])
         rows = measure(backbone, images, model.prompt)
-    (folder / "README.md").write_text(render(rows, len(items), model, command), encoding="utf-8")
+    (folder / CARD).write_text(render(rows, len(items), model, command), encoding="utf-8")
     return rows
 
 

@@ -68,7 +68,7 @@ class LatentDiffusion(Pretraining):
     ) -> None:
         super().__init__()
         self.denoising_from = autoencoder_steps
-        self.learning_rates = (autoencoder_lr, denoiser_lr)
+        self.learning_rates = (float(autoencoder_lr), float(denoiser_lr))  # a checkpoint may hold plain numbers only
         self.kl_weight = kl_weight
         self.prompt = prompt
         self.prompt_dropout = prompt_dropout

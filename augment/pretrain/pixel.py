@@ -40,7 +40,7 @@ class DDPM(Pretraining):
         warmup_steps: NonNegativeInt = 100,
     ) -> None:
         super().__init__()
-        self.lr = lr
+        self.lr = float(lr)  # a checkpoint may hold plain numbers only
         self.warmup_steps = max(warmup_steps, 1)
         self.unet = build_pixel_denoiser(image_size, channels)
         self.scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=True)

@@ -124,13 +124,13 @@ def write_losses(path: Path, points: list[tuple[int, str, float]]) -> None:
 
 
 def draw_losses(path: Path, points: list[tuple[int, str, float]]) -> None:
-    """One panel per loss, on a logarithmic axis: the points, and their running mean."""
+    """One panel per loss, on a logarithmic axis: the points, and their moving mean."""
     names = list(dict.fromkeys(name for _, name, _ in points))
     figure = Figure(figsize=(5 * len(names), 3.4), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         steps, losses = zip(*((step, loss) for step, of, loss in points if of == name), strict=True)
         axes.plot(steps, losses, ".-", color="#8a8f98", lw=0.6, ms=3, alpha=0.6, label="mean since the last point")
-        axes.plot(steps, running_mean(losses), color="#2f6db3", lw=1.8, label="running mean")
+        axes.plot(steps, smooth(losses), color="#2f6db3", lw=1.8, label="smoothed")
         axes.set(title=name, xlabel="optimizer step", yscale="log")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -138,13 +138,11 @@ def draw_losses(path: Path, points: list[tuple[int, str, float]]) -> None:
     figure.savefig(path, dpi=120)
 
 
-def running_mean(values: tuple[float, ...], decay: float = 0.8) -> list[float]:
-    """Exponential mean of the values up to each one, its weights summing to 1 from the first value on."""
-    means, mean, weight = [], 0.0, 0.0
-    for value in values:
-        mean, weight = decay * mean + (1 - decay) * value, decay * weight + (1 - decay)
-        means.append(mean / weight)
-    return means
+def smooth(values: tuple[float, ...]) -> list[float]:
+    """Mean of each value and its neighbours, a fortieth of all on either side."""
+    reach = max(1, len(values) // 40)
+    windows = (values[max(0, n - reach) : n + reach + 1] for n in range(len(values)))
+    return [sum(window) / len(window) for window in windows]
 
 
 def save_grid(path: Path, images: Tensor) -> None:

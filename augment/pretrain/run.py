@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from augment.errors import UserError
 from augment.manifest import first_difference, library_versions
-from augment.model_card import Reconstruction, write_model_card
+from augment.model_card import CARD, Reconstruction, write_model_card
 from augment.pretrain.base import Pretraining
 from augment.pretrain.data import PretrainData
 from augment.pretrain.progress import Progress
@@ -55,34 +55,32 @@ def pretrain(
     Raises:
         UserError: If the folder holds something else, or the settings contradict each other.
     """
-    checkpoints = output / "checkpoints"
-    ema = EMAWeightAveraging(decay=EMA_DECAY, use_buffers=False, update_starting_at_step=model.denoising_from)
-    trainer = make_trainer(
-        [
-            SharedFolder(output),
-            ema,  # before the pictures that show its weights
-            Progress(output / "progress", every, ema),
-            ModelCheckpoint(
-                checkpoints, filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every
-            ),
-        ]
-    )
-    check_settings(model, trainer)
+    folder = output / "model"
     tested = data.source.test  # so that a folder that does not exist is found before the training is spent
+    average = EMAWeightAveraging(decay=EMA_DECAY, use_buffers=False, update_starting_at_step=model.denoising_from)
+    checkpoint = ModelCheckpoint(
+        output / "checkpoints", filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every
+    )
+    progress = Progress(output / "progress", every, average)
+    trainer = make_trainer([SharedFolder(output), average, progress, checkpoint])  # the average before who shows it
+    check_settings(model, trainer)
+    trained = folder.is_dir()
     if trainer.is_global_zero:
         open_folder(output, config)
-    begun = latest_checkpoint(checkpoints)
-    if begun is not None and trainer.is_global_zero:
-        log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
-    trainer.fit(model, datamodule=data, ckpt_path=begun, weights_only=True)
-    ema.on_train_end(trainer, model)  # a run that resumes at its last step has not come by it
+    if not trained:
+        begun = latest_checkpoint(output / "checkpoints")
+        if begun is not None and trainer.is_global_zero:
+            log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
+        trainer.fit(model, datamodule=data, ckpt_path=begun, weights_only=True)
+        average.on_train_end(trainer, model)  # a run that resumes at its last step has not come by it
     if not trainer.is_global_zero:
         return []
-    partial = partial_path(output / "model")
-    model.save(partial)
-    rows = write_model_card(partial, model, data.source, tested, command)
-    partial.rename(output / "model")
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    if not trained:
+        partial = partial_path(folder)
+        model.save(partial)
+        partial.rename(folder)
+    rows = write_model_card(folder, model, data.source, tested, command)
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)
     return rows
 
 
@@ -93,7 +91,7 @@ def is_finished(output: Path, config: dict[str, Any]) -> bool:
         UserError: If it holds something else.
     """
     check_folder(output, config)
-    return (output / "model").is_dir()
+    return (output / "model" / CARD).is_file()  # the last thing to be written
 
 
 def check_folder(output: Path, config: dict[str, Any]) -> None:
