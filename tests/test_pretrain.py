@@ -3,6 +3,8 @@
 import csv
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SIDE, Job, mtimes, run_program, start_program
+from conftest import SIDE, Job, mtimes, start_program
 from diffusers import DDIMScheduler, DDPMScheduler
 from PIL import Image
 from safetensors.torch import load_file
@@ -192,18 +194,20 @@ def test_a_card_that_was_not_written_is(tmp_path: Path, train_folder: Path) -> N
     assert mtimes(tmp_path / "model" / "unet") == before
 
 
-def test_sigterm_loses_no_checkpoint(tmp_path: Path, train_folder: Path) -> None:
-    more = ["--trainer.max_steps", "400", "--checkpoint_every", "5"]
-    process = start_program("augment", options(tmp_path, train_folder, LATENT, *more))
+def test_two_processes_stopped_by_sigterm_are_continued_by_one(tmp_path: Path, train_folder: Path) -> None:
+    more = ["--trainer.max_steps", "60", "--checkpoint_every", "5", "--model.autoencoder_steps", "30"]
+    process = start_program("augment", options(tmp_path, train_folder, LATENT, *more, "--trainer.devices", "2"))
     deadline = time.monotonic() + 120
     while not list((tmp_path / "checkpoints").glob("*.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "stopped by SIGTERM" in output and "Traceback" not in output
+    assert output.count("stopped by SIGTERM") == 1 and "Traceback" not in output
     reached = run.latest_checkpoint(tmp_path / "checkpoints")
-    assert reached is not None and 5 <= int(reached.stem) < 400
+    assert reached is not None and 5 <= int(reached.stem) < 60
+    pretrain(tmp_path, train_folder, LATENT, *more)
+    assert curve(tmp_path) == [(n, "reconstruction" if n <= 30 else "epsilon") for n in range(1, 61)]
 
 
 def test_a_checkpoint_cut_short_does_not_count(tmp_path: Path) -> None:
@@ -236,12 +240,42 @@ def test_a_finished_run_does_nothing(
 # Several processes.
 
 
+RECORDER = """
+import sys, torch
+from augment.cli import main
+from augment.pretrain import LatentDiffusion, run
+run.EMA_DECAY = 0.5
+trail = []
+
+def remember(model, outputs, batch, batch_idx):
+    trail.append(model.unet.conv_in.weight.detach().clone())
+
+def keep(model):  # the callbacks have put the average in place by now
+    torch.save([*trail[3:], model.unet.conv_in.weight, model.latent_scale], f"{sys.argv[0]}.{model.global_rank}")
+
+LatentDiffusion.on_train_batch_end, LatentDiffusion.on_train_end = remember, keep
+main(sys.argv[1:])
+"""
+
+
 def test_two_processes_train_both_phases(tmp_path: Path, train_folder: Path) -> None:
-    """Each process sees one network without gradients in either phase, and its half of a batch."""
-    run_program("augment", options(tmp_path, train_folder, LATENT, "--trainer.devices", "2"))
+    """Each has its half of a batch, one network without gradients in either phase, and the same average in the end."""
+    script = tmp_path / "recorder.py"
+    script.write_text(RECORDER)
+    more = ["--trainer.devices", "2", "--model.denoiser_lr", "0.1"]
+    command = [sys.executable, str(script), *options(tmp_path / "out", train_folder, LATENT, *more)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / f"recorder.py.{rank}", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    first, second, third, average, scale = one
+    torch.testing.assert_close(average, 0.25 * first + 0.25 * second + 0.5 * third)
+    assert (average - third).abs().max() > 1e-4
     images = to_float(PretrainData(UnlabelledFolder(train_folder), 8, SIDE).images)
-    assert float(StableDiffusion(str(tmp_path / "model")).encode(images).std()) == pytest.approx(1, abs=0.02)
-    assert curve(tmp_path) == BOTH_PHASES
+    backbone = StableDiffusion(str(tmp_path / "out" / "model"))
+    assert float(backbone.encode(images).std()) == pytest.approx(1, abs=0.02)
+    assert backbone.vae.config.scaling_factor == pytest.approx(float(scale))
+    assert curve(tmp_path / "out") == BOTH_PHASES
 
 
 def test_processes_draw_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,6 +310,14 @@ def test_a_batch_is_shared(train_folder: Path) -> None:
         (["--trainer.max_steps", "-1"], "trainer.max_steps: not given; the learning rate falls to 0 over them"),
         (["--trainer.max_steps", "3"], "trainer.max_steps: 3 steps end before the denoiser begins, at step 3"),
         (["--trainer.precision", "bf16-true"], "trainer.precision: bf16-true would round the averages; use 32-true"),
+        (
+            ["--model.denoiser_channels", "[16, 20]"],
+            "model.denoiser_channels: [16, 20] are not all multiples of 16; choose such widths",
+        ),
+        (
+            ["--model.image_size", "6"],
+            "model.denoiser_channels: 2 levels cannot halve 3 pixels 1 times; give fewer levels, or another model.im",
+        ),
         (["--data.batch_size", "16"], "data.batch_size: 16 is more than the 15 images; lower it"),
         (["--data.source.path", "nowhere"], "source.path: no images below 'nowhere'; give a folder that has some"),
     ],
