@@ -59,6 +59,8 @@ def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] 
             raise
         fail(f"{program} {words[0]}", f"{error}; finished work is kept, run the same command again once that is mended")
     except Exception as error:
+        if isinstance(error.__cause__, UserError):  # jsonargparse's word for a class that could not be made
+            fail(f"{program} {words[0]}", str(error.__cause__))
         # Lightning's word for a trainer that this machine cannot give; importing its class would slow down --help.
         if type(error).__name__ != "MisconfigurationException":
             raise

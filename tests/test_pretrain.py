@@ -26,6 +26,7 @@ from augment.backbones.stable_diffusion import StableDiffusion
 from augment.data import ImageFolder, to_tensor
 from augment.errors import UserError
 from augment.pretrain import DDPM, LatentDiffusion, PretrainData, UnlabelledFolder, run
+from augment.pretrain.average import decay, update
 from augment.pretrain.data import jitter, to_float
 from augment.pretrain.objective import SAMPLING_STEPS, ddim_sample, epsilon_loss, warmup_cosine
 from augment.pretrain.progress import smooth
@@ -139,7 +140,6 @@ class StoppedError(Exception):
 def test_a_resumed_run_averages_over_all_steps_once(
     tmp_path: Path, train_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "EMA_DECAY", 0.5)
     trail: dict[int, Tensor] = {}
     stop_at = [5, 0]
 
@@ -149,7 +149,7 @@ def test_a_resumed_run_averages_over_all_steps_once(
             raise StoppedError
 
     monkeypatch.setattr(DDPM, "on_train_batch_end", remember, raising=False)
-    fast = ["--model.lr", "0.05", "--model.warmup_steps", "0"]
+    fast = ["--model.lr", "0.2", "--model.warmup_steps", "0"]
     with pytest.raises(StoppedError):
         pretrain(tmp_path, train_folder, PIXEL, *fast)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["0000004.ckpt"]
@@ -158,12 +158,12 @@ def test_a_resumed_run_averages_over_all_steps_once(
     model = pretrain(tmp_path, train_folder, PIXEL, *fast)
     assert sorted(trail) == [1, 2, 3, 4, 5, 6]
     assert not torch.equal(trail[5], lost)  # other noise than that of the lost step
-    average = trail[1]
+    value = trail[1]
     for step in range(2, 7):
-        average = 0.5 * average + 0.5 * trail[step]
+        value = decay(step - 1) * value + (1 - decay(step - 1)) * trail[step]
     saved = weights_of(model)["unet.conv_in.weight"].float()
-    torch.testing.assert_close(saved, average, atol=1e-4, rtol=1e-3)
-    assert (saved - trail[6]).abs().max() > 0.01
+    torch.testing.assert_close(saved, value, atol=1e-4, rtol=1e-3)
+    assert (saved - trail[6]).abs().max() > 5e-3
     assert curve(tmp_path) == [(n, "epsilon") for n in range(1, 7)]
 
 
@@ -243,8 +243,7 @@ def test_a_finished_run_does_nothing(
 RECORDER = """
 import sys, torch
 from augment.cli import main
-from augment.pretrain import LatentDiffusion, run
-run.EMA_DECAY = 0.5
+from augment.pretrain import LatentDiffusion
 trail = []
 
 def remember(model, outputs, batch, batch_idx):
@@ -269,13 +268,22 @@ def test_two_processes_train_both_phases(tmp_path: Path, train_folder: Path) -> 
     one, two = (torch.load(tmp_path / f"recorder.py.{rank}", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     first, second, third, average, scale = one
-    torch.testing.assert_close(average, 0.25 * first + 0.25 * second + 0.5 * third)
+    torch.testing.assert_close(average, (2 / 11 * first + 9 / 11 * second) * 0.25 + 0.75 * third)
     assert (average - third).abs().max() > 1e-4
     images = to_float(PretrainData(UnlabelledFolder(train_folder), 8, SIDE).images)
     backbone = StableDiffusion(str(tmp_path / "out" / "model"))
     assert float(backbone.encode(images).std()) == pytest.approx(1, abs=0.02)
     assert backbone.vae.config.scaling_factor == pytest.approx(float(scale))
     assert curve(tmp_path / "out") == BOTH_PHASES
+
+
+def test_the_average_forgets_its_beginning() -> None:
+    old, frozen = torch.zeros(3), torch.rand(3)
+    averages, weights = [old, frozen.clone()], [torch.ones(3), frozen]
+    assert [decay(n) for n in (1, 8, 10**6)] == pytest.approx([2 / 11, 0.5, 0.999])
+    update(averages, weights, torch.tensor(8))
+    assert torch.equal(averages[0], torch.full((3,), 0.5))
+    assert torch.equal(averages[1], frozen)
 
 
 def test_processes_draw_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from augment.errors import UserError
 from augment.manifest import first_difference, library_versions
 from augment.model_card import CARD, Reconstruction, write_model_card
+from augment.pretrain.average import DenoiserAverage
 from augment.pretrain.base import Pretraining
 from augment.pretrain.data import PretrainData
 from augment.pretrain.progress import Progress
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 MANIFEST = "pretrain.json"
-EMA_DECAY = 0.999
 
 
 def pretrain(
@@ -57,7 +57,7 @@ def pretrain(
     """
     folder = output / "model"
     tested = data.source.test  # so that a folder that does not exist is found before the training is spent
-    average = EMAWeightAveraging(decay=EMA_DECAY, use_buffers=False, update_starting_at_step=model.denoising_from)
+    average = DenoiserAverage(model.denoising_from)
     checkpoint = ModelCheckpoint(
         output / "checkpoints", filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every
     )
