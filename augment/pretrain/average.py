@@ -9,9 +9,9 @@ DECAY = 0.999
 
 
 class DenoiserAverage(WeightAveraging):
-    """Lightning's averaging, from the first step of the denoiser on, with a decay that warms up.
+    """Lightning's averaging of weights, from the first step of the denoiser on.
 
-    Every process averages the weights that all of them share; a checkpoint holds both.
+    The decay warms up, so that the first, random weights are soon forgotten. Every process averages the weights that all of them share; a checkpoint holds both.
 
     Args:
         start: Optimizer steps before the denoiser begins.
@@ -28,8 +28,7 @@ class DenoiserAverage(WeightAveraging):
 
 
 def decay(updates: int) -> float:
-    """Share of the old average: (1 + n) / (10 + n) after n updates, at most 0.999, so that the first steps are soon
-    forgotten (as in diffusers' EMAModel)."""
+    """Share of the old average after n updates, (1 + n) / (10 + n) up to 0.999, as in diffusers' EMAModel."""
     return min(DECAY, (1 + updates) / (10 + updates))
 
 
