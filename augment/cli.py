@@ -27,7 +27,7 @@ COMMANDS = {
     "invert": "augment.commands:invert_command",
     "verify": "augment.commands:verify_command",
     "push": "augment.commands:push_command",
-    "pretrain": "augment.commands:pretrain_command",
+    "pretrain": "augment.pretrain.command:pretrain_command",
 }
 
 

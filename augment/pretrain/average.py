@@ -11,7 +11,8 @@ DECAY = 0.999
 class DenoiserAverage(WeightAveraging):
     """Lightning's averaging of weights, from the first step of the denoiser on.
 
-    The decay warms up, so that the first, random weights are soon forgotten. Every process averages the weights that all of them share; a checkpoint holds both.
+    The decay warms up, so that the first, random weights are soon forgotten. Every process averages the weights that
+    all of them share; a checkpoint holds both.
 
     Args:
         start: Optimizer steps before the denoiser begins.
