@@ -1,27 +1,48 @@
-"""What a small latent diffusion model is made of: diffusers' and transformers' own classes, in small sizes."""
+"""What a small diffusion model is made of: diffusers' and transformers' own classes, in small sizes."""
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from augment.errors import UserError
+
 MAX_PROMPT_TOKENS = 16
+AUTOENCODER_GROUPS, DENOISER_GROUPS = 8, 16
+"""Of the group normalisation: widths are multiples of them."""
+
+
+def check_levels(argument: str, channels: tuple[int, ...], groups: int, side: int) -> None:
+    """Refuse widths that the normalisation cannot group, and more levels than the side can be halved.
+
+    Raises:
+        UserError: If so.
+    """
+    if not channels or any(width < groups or width % groups for width in channels):
+        raise UserError(f"model.{argument}: {list(channels)} are not all multiples of {groups}; choose such widths")
+    if side % 2 ** (len(channels) - 1):
+        raise UserError(
+            f"model.{argument}: {len(channels)} levels cannot halve {side} pixels {len(channels) - 1} times; "
+            f"give fewer levels, or another model.image_size"
+        )
 
 
 def build_autoencoder(image_size: int, latent_channels: int, channels: tuple[int, ...]) -> AutoencoderKL:
     """A KL autoencoder whose latents are 2^(levels - 1) times smaller than the images."""
+    check_levels("autoencoder_channels", channels, AUTOENCODER_GROUPS, image_size)
     return AutoencoderKL(
         latent_channels=latent_channels,
         block_out_channels=channels,
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
         layers_per_block=1,
-        norm_num_groups=8,
+        norm_num_groups=AUTOENCODER_GROUPS,
         sample_size=image_size,
     )
 
 
 def build_denoiser(latent_size: int, latent_channels: int, channels: tuple[int, ...]) -> UNet2DConditionModel:
     """A conditional U-Net: convolutions at full resolution, convolutions and attention below."""
+    check_levels("denoiser_channels", channels, DENOISER_GROUPS, latent_size)
     deeper = len(channels) - 1
     kinds = ("DownBlock2D", *("CrossAttnDownBlock2D",) * deeper)
     return UNet2DConditionModel(
@@ -34,7 +55,23 @@ def build_denoiser(latent_size: int, latent_channels: int, channels: tuple[int, 
         layers_per_block=1,
         cross_attention_dim=32,
         attention_head_dim=4,
-        norm_num_groups=16,
+        norm_num_groups=DENOISER_GROUPS,
+    )
+
+
+def build_pixel_denoiser(image_size: int, channels: tuple[int, ...]) -> UNet2DModel:
+    """An unconditional U-Net: convolutions at full resolution, convolutions and self-attention below."""
+    check_levels("channels", channels, DENOISER_GROUPS, image_size)
+    deeper = len(channels) - 1
+    kinds = ("DownBlock2D", *("AttnDownBlock2D",) * deeper)
+    return UNet2DModel(
+        sample_size=image_size,
+        block_out_channels=channels,
+        down_block_types=kinds,
+        up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
+        layers_per_block=1,
+        attention_head_dim=8,
+        norm_num_groups=DENOISER_GROUPS,
     )
 
 

@@ -17,7 +17,7 @@ commands:
   invert       fill the latent bank: images to noise; with --check, compare all inversions on them
   verify       check every shard of a dataset folder
   push         upload a dataset folder to the Hugging Face Hub, with a card
-  pretrain     train a small latent-diffusion backbone on an image folder
+  pretrain     train a small diffusion backbone, latent or on pixels, on an image folder
   explore      draw what interpolation does: strips, paths, bias, films, and a gallery of them
 
 augment COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
@@ -28,7 +28,7 @@ COMMANDS = {
     "invert": "augment.commands:invert_command",
     "verify": "augment.commands:verify_command",
     "push": "augment.commands:push_command",
-    "pretrain": "augment.commands:pretrain_command",
+    "pretrain": "augment.pretrain.command:pretrain_command",
     "explore": "augment.explore.command:explore_command",
 }
 
@@ -61,6 +61,8 @@ def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] 
             raise
         fail(f"{program} {words[0]}", f"{error}; finished work is kept, run the same command again once that is mended")
     except Exception as error:
+        if isinstance(error.__cause__, UserError):  # jsonargparse's word for a class that could not be made
+            fail(f"{program} {words[0]}", str(error.__cause__))
         # Lightning's word for a trainer that this machine cannot give; importing its class would slow down --help.
         if type(error).__name__ != "MisconfigurationException":
             raise

@@ -1,13 +1,11 @@
 """What each `augment` command does with its parsed configuration."""
 
-import shlex
 import time
 from pathlib import Path
 from typing import Literal
 
 import lightning as L
 from jsonargparse.typing import NonNegativeInt, PositiveInt
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 from rich.table import Table
@@ -20,10 +18,8 @@ from augment.dry_run import cost_table, estimate
 from augment.errors import UserError
 from augment.hub import add_push_options, set_license, upload
 from augment.methods import MethodName
-from augment.model_card import write_model_card
 from augment.parsing import CommandParser, OutputCLI, add_switch
 from augment.pipeline import QUIET_TRAINER, Inverted, MakeTrainer, invert, synthesize
-from augment.pretrain import LatentDiffusion, PretrainData
 from augment.processes import Companions
 from augment.stopwatch import Stopwatch, profile_table
 from augment.synthesis_data import SynthesisData
@@ -207,24 +203,3 @@ def push_command(args: list[str]) -> None:
     card = folder / "README.md"
     set_license(card if card.is_file() else write_card(folder), config.license)
     print(upload(folder, config.repo, "dataset", config.public))
-
-
-def pretrain_command(args: list[str]) -> None:
-    """Train a latent-diffusion backbone and save it under the output folder."""
-    defaults = {"log_every_n_steps": 100, "max_epochs": -1}
-    cli = OutputCLI(LatentDiffusion, PretrainData, "augment pretrain", args, 0, defaults)
-    ema = EMAWeightAveraging(decay=0.999, update_starting_at_step=cli.model.autoencoder_steps)
-    trainer = cli.instantiate_trainer(callbacks=[ema])
-    trainer.fit(cli.model, datamodule=cli.datamodule)
-    folder = Path(cli.config.output) / "model"
-    if not trainer.is_global_zero:
-        return
-    cli.model.save(folder)
-    command = shlex.join(["augment", "pretrain", *args])
-    rows = write_model_card(folder, cli.datamodule.source, cli.model.prompt, command)
-    table = Table(title=f"{folder}: reconstruction of the test images")
-    for column in ("", "PSNR, dB", "MSE"):
-        table.add_column(column, justify="right" if column else "left")
-    for row in rows:
-        table.add_row(row.name, f"{row.psnr:.2f}", f"{row.mse:.6f}")
-    Console().print(table)

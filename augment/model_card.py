@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from augment.backbones.base import Start
-from augment.backbones.stable_diffusion import StableDiffusion
-from augment.data import ImageSource, to_tensor
+from augment.backbones.base import Backbone, Start
+from augment.data import ImageSource, Item, to_tensor
 from augment.inversion import psnr
+from augment.pretrain.base import Pretraining
 
+CARD = "README.md"
 ROUND_TRIP_STEPS = (20, 50, 100)
 BATCH = 100
 
@@ -26,8 +27,8 @@ class Reconstruction:
 
 
 @torch.inference_mode()
-def measure(backbone: StableDiffusion, images: Tensor, prompt: str) -> list[Reconstruction]:
-    """The autoencoder alone, then inversion and denoising with several numbers of steps (guidance 1).
+def measure(backbone: Backbone, images: Tensor, prompt: str) -> list[Reconstruction]:
+    """The autoencoder alone, if there is one; then inversion and denoising with several numbers of steps (guidance 1).
 
     Args:
         backbone: The model.
@@ -46,41 +47,49 @@ def measure(backbone: StableDiffusion, images: Tensor, prompt: str) -> list[Reco
     rows = []
     for steps in (None, *ROUND_TRIP_STEPS):
         back = torch.cat([reconstruct(part, steps) for part in torch.split(images, BATCH)])
+        if steps is None and torch.equal(back, images):  # latents that are the pixels themselves
+            continue
         name = "autoencoder alone" if steps is None else f"DDIM inversion and back, {steps} steps"
         quality = torch.tensor(psnr(back, images)).mean()
         rows.append(Reconstruction(name, float(quality), float((back - images).square().mean())))
     return rows
 
 
-def write_model_card(folder: Path, source: ImageSource, prompt: str, command: str) -> list[Reconstruction]:
-    """Measure the model in `folder` on the source's test images and write its README.md."""
-    backbone = StableDiffusion(str(folder))
-    images = torch.stack([to_tensor(source.image(item), backbone.image_size) for item in source.test])
-    rows = measure(backbone, images, prompt)
-    (folder / "README.md").write_text(render(rows, len(images), backbone, prompt, command), encoding="utf-8")
+def write_model_card(
+    folder: Path, model: Pretraining, source: ImageSource, items: Sequence[Item], command: str
+) -> list[Reconstruction]:
+    """Measure the model saved in `folder` on the source's images, if there are any, and write its README.md."""
+    rows: list[Reconstruction] = []
+    if items:
+        backbone = model.family(str(folder))
+        images = torch.stack([to_tensor(source.image(item), backbone.image_size) for item in items])
+        rows = measure(backbone, images, model.prompt)
+    (folder / CARD).write_text(render(rows, len(items), model, command), encoding="utf-8")
     return rows
 
 
-def render(rows: Sequence[Reconstruction], count: int, backbone: StableDiffusion, prompt: str, command: str) -> str:
+def render(rows: Sequence[Reconstruction], count: int, model: Pretraining, command: str) -> str:
     """The model card as Markdown."""
-    floor = rows[0].mse
-    table = "\n".join(f"| {r.name} | {r.psnr:.2f} | {r.mse:.6f} | {r.mse / floor:.3f} |" for r in rows)
-    millions = {
-        part: sum(p.numel() for p in network.parameters()) / 1e6
-        for part, network in (("U-Net", backbone.unet), ("autoencoder", backbone.vae))
-    }
-    sizes = ", ".join(f"{part} {count:.2f} M parameters" for part, count in millions.items())
-    return f"""# A small latent diffusion model
+    sizes = ", ".join(
+        f"{name} {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters"
+        for name, network in model.networks.items()
+    )
+    prompts = f'every image with the prompt "{model.prompt}", some with the empty one' if model.prompt else "no prompts"
+    card = f"""# A small diffusion model
 
-{backbone.image_size}×{backbone.image_size} RGB images, latents {"×".join(map(str, backbone.latent_shape))}; {sizes}.
-Stable Diffusion's folder format, fp16 safetensors, SD 1.5's noise schedule. Trained without class labels: every
-image with the prompt "{prompt}", some with the empty one.
+A {model.kind}; {sizes}, fp16 safetensors. Trained without class labels: {prompts}.
+Run it with `--model.backbone {model.family.__name__} --model.backbone.model FOLDER`.
 
 Made by `{command}`.
-
+"""
+    if not rows:
+        return f"{card}\nNot measured: no test images were given.\n"
+    floor = rows[0].mse
+    table = "\n".join(f"| {r.name} | {r.psnr:.2f} | {r.mse:.6f} | {r.mse / floor:.3f} |" for r in rows)
+    return f"""{card}
 Reconstruction of {count} test images that it was not trained on (images in [-1, 1]):
 
-| | PSNR, dB | mean squared error | against the autoencoder |
+| | PSNR, dB | mean squared error | against the first row |
 | --- | ---: | ---: | ---: |
 {table}
 """

@@ -59,6 +59,7 @@ class OutputCLI(LightningCLI):
         args: Its options.
         seed: Default of `--seed_everything`; False where nothing draws from the global generators.
         trainer_defaults: Of the trainer; one device, unless the user asks for more.
+        choose_model: Whether the user chooses among the subclasses of `model`.
     """
 
     def __init__(
@@ -69,11 +70,13 @@ class OutputCLI(LightningCLI):
         args: list[str],
         seed: int | Literal[False],
         trainer_defaults: dict[str, Any],
+        choose_model: bool = False,
     ) -> None:
         quiet()
         super().__init__(
             model,
             data,
+            subclass_mode_model=choose_model,
             args=args,
             run=False,
             seed_everything_default=seed,

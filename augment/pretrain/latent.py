@@ -8,13 +8,11 @@ The text encoder stays as it was initialised.
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch import Tensor, nn
 
 from augment.architecture import (
     MAX_PROMPT_TOKENS,
@@ -23,11 +21,21 @@ from augment.architecture import (
     build_text_encoder,
     build_tokenizer,
 )
-from augment.data import ImageSource, to_tensor
+from augment.backbones.stable_diffusion import StableDiffusion
+from augment.pretrain.base import Pretraining, fixed_noise
+from augment.pretrain.data import to_float
+from augment.pretrain.objective import Denoiser, ddim_sample, epsilon_loss, warmup_cosine
+
+SAMPLES = 32
+SCALE_BATCH = 256
 
 
-class LatentDiffusion(L.LightningModule):
-    """A latent diffusion model in training.
+class LatentDiffusion(Pretraining):
+    """A latent diffusion model in training (Rombach et al. 2022): first the autoencoder, then the denoiser.
+
+    The autoencoder learns mean squared reconstruction error + kl_weight * KL(q(z|x) || N(0, I)); the denoiser learns
+    E ||eps - eps_theta(z_t, t, c)||^2 (Eq. 2), eps ~ N(0, I), t uniform, on latents scaled to unit variance. SD 1.5's
+    schedule and folder format; the backbone `StableDiffusion` runs it.
 
     Args:
         image_size: Height and width of the training images.
@@ -40,8 +48,10 @@ class LatentDiffusion(L.LightningModule):
         kl_weight: Of the posterior's divergence from N(0, I), per latent element.
         prompt: The one prompt that every image is trained with.
         prompt_dropout: Share of images trained with the empty prompt instead, for classifier-free guidance.
-        jitter: Largest random rotation (degrees / 100), shift and zoom; 0 trains on the images as they are.
     """
+
+    family = StableDiffusion
+    kind = "latent diffusion model (SD 1.5's noise schedule, Stable Diffusion's folder format)"
 
     def __init__(
         self,
@@ -55,17 +65,17 @@ class LatentDiffusion(L.LightningModule):
         kl_weight: NonNegativeFloat = 1e-4,
         prompt: str = "a digit",
         prompt_dropout: ClosedUnitInterval = 0.1,
-        jitter: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__()
-        self.autoencoder_steps = autoencoder_steps
-        self.learning_rates = (autoencoder_lr, denoiser_lr)
+        self.denoising_from = autoencoder_steps
+        self.learning_rates = (float(autoencoder_lr), float(denoiser_lr))  # a checkpoint may hold plain numbers only
         self.kl_weight = kl_weight
         self.prompt = prompt
         self.prompt_dropout = prompt_dropout
-        self.jitter = jitter
         self.vae = build_autoencoder(image_size, latent_channels, autoencoder_channels)
-        self.unet = build_denoiser(image_size >> (len(autoencoder_channels) - 1), latent_channels, denoiser_channels)
+        side = image_size >> (len(autoencoder_channels) - 1)
+        self.latent_shape = (int(latent_channels), int(side), int(side))
+        self.unet = build_denoiser(side, latent_channels, denoiser_channels)
         self.tokenizer = build_tokenizer()
         self.text_encoder = build_text_encoder(self.tokenizer).requires_grad_(False)
         # SD 1.5's schedule: alphas_cumprod[t] of z_t = sqrt(alpha_t) z_0 + sqrt(1 - alpha_t) eps.
@@ -79,6 +89,7 @@ class LatentDiffusion(L.LightningModule):
         )
         self.latent_scale: Tensor
         self.register_buffer("latent_scale", torch.ones(()))
+        self.frozen = False
 
     def configure_optimizers(self) -> Any:
         """AdamW with one parameter group, and one cosine schedule, per phase."""
@@ -86,47 +97,62 @@ class LatentDiffusion(L.LightningModule):
             {"params": list(self.vae.parameters()), "lr": self.learning_rates[0], "weight_decay": 0.0},
             {"params": list(self.unet.parameters()), "lr": self.learning_rates[1], "weight_decay": 1e-4},
         ]
-        switch, total = self.autoencoder_steps, int(self.trainer.max_steps)
-
-        def cosine(step: int, first: int, last: int) -> float:
-            done = min(max((step - first) / max(last - first, 1), 0.0), 1.0)
-            warm = min(1.0, (step - first + 1) / 100) if step >= first else 0.0
-            return warm * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * done))))
-
+        switch, last = self.denoising_from, int(self.trainer.max_steps)
         optimizer = torch.optim.AdamW(groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, [lambda step: cosine(step, 0, switch), lambda step: cosine(step, switch, total)]
+            optimizer, [lambda step: warmup_cosine(step, 0, switch), lambda step: warmup_cosine(step, switch, last)]
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The U-Net and the autoencoder."""
+        return {"U-Net": self.unet, "autoencoder": self.vae}
+
+    @property
+    def objective(self) -> str:
+        """The loss of whichever phase the run is in."""
+        return "reconstruction" if self.global_step < self.denoising_from else "epsilon"
+
+    def training_step(self, images: Tensor, batch_idx: int) -> Tensor:
         """One step of whichever phase the run is in."""
-        images = jitter(batch[0], self.jitter) if self.jitter else batch[0]  # [B, 3, H, W]
-        if self.global_step < self.autoencoder_steps:
+        if self.objective == "reconstruction":
             return self._autoencoder_loss(images)
-        if self.global_step == self.autoencoder_steps:
+        if not self.frozen:
             self._freeze_autoencoder()
         return self._denoiser_loss(images)
 
     def _autoencoder_loss(self, images: Tensor) -> Tensor:
         posterior = self.vae.encode(images).latent_dist
-        reconstruction = F.mse_loss(self.vae.decode(posterior.sample()).sample, images)
+        reconstruction = F.mse_loss(self.vae.decode(posterior.sample()).sample.float(), images)
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         self.log_dict({"reconstruction": reconstruction, "divergence": divergence}, prog_bar=True)
         return reconstruction + self.kl_weight * divergence
 
     def _denoiser_loss(self, images: Tensor) -> Tensor:
         with torch.no_grad():
-            z0 = self.vae.encode(images).latent_dist.sample() * self.latent_scale  # [B, C, h, w]
+            z0 = self.vae.encode(images).latent_dist.sample().float() * self.latent_scale  # [B, C, h, w]
             embeddings = self._embed(len(z0))
-        eps = torch.randn_like(z0)
-        t = torch.randint(0, self.scheduler.config.num_train_timesteps, (len(z0),), device=z0.device)
-        prediction = self.unet(self.scheduler.add_noise(z0, eps, t), t, encoder_hidden_states=embeddings).sample
-        loss = F.mse_loss(prediction, eps)
+        loss = epsilon_loss(self._denoiser(embeddings), z0, self.scheduler)
         self.log("epsilon", loss, prog_bar=True)
         return loss
 
+    def _denoiser(self, embeddings: Tensor) -> Denoiser:
+        """eps_theta(z, t, c) for these prompts [B, S, D]."""
+
+        def denoiser(z: Tensor, t: Tensor) -> Tensor:
+            output: Tensor = self.unet(z, t, encoder_hidden_states=embeddings).sample
+            return output
+
+        return denoiser
+
     def _embed(self, count: int) -> Tensor:
+        """The prompt for most images, the empty one for the others: [count, S, D]."""
+        dropped = torch.rand(count, device=self.device) < self.prompt_dropout
+        return self._prompts()[dropped.long()]
+
+    def _prompts(self) -> Tensor:
+        """Embeddings of the prompt and of the empty one [2, S, D]."""
         tokens = self.tokenizer(
             [self.prompt, ""],
             padding="max_length",
@@ -134,18 +160,28 @@ class LatentDiffusion(L.LightningModule):
             truncation=True,
             return_tensors="pt",
         ).input_ids.to(self.device)
-        embeddings = self.text_encoder(tokens)[0]  # [2, S, D]
-        dropped = torch.rand(count, device=self.device) < self.prompt_dropout
-        return embeddings[dropped.long()]
+        embeddings: Tensor = self.text_encoder(tokens)[0]
+        return embeddings
 
     @torch.no_grad()
     def _freeze_autoencoder(self) -> None:
-        """Freeze the autoencoder and set the scale that gives its latents unit variance."""
+        """Freeze the autoencoder and set the scale that gives its latents unit variance; in every process the same."""
         self.vae.requires_grad_(False).eval()
-        loader: Any = self.trainer.train_dataloader
-        (images,) = loader.dataset.tensors
-        latents = torch.cat([self.vae.encode(part.to(self.device)).latent_dist.mean for part in images.split(256)])
-        self.latent_scale.fill_(1 / float(latents.std()))
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        parts = [to_float(part.to(self.device)) for part in data.images.split(SCALE_BATCH)]
+        latents = torch.cat([self.vae.encode(part).latent_dist.mean.float() for part in parts])  # [M, C, h, w]
+        self.latent_scale.fill_(self.trainer.strategy.broadcast(1 / float(latents.std())))
+        self.frozen = True
+
+    def preview(self, images: Tensor) -> tuple[str, Tensor]:
+        """Images above their reconstructions; once the denoiser is learning, samples from fixed noise."""
+        if self.global_step <= self.denoising_from:
+            reconstructions = self.vae.decode(self.vae.encode(images).latent_dist.mode()).sample
+            return "reconstructions", torch.cat([images, reconstructions])
+        denoiser = self._denoiser(self._prompts()[:1].expand(SAMPLES, -1, -1))
+        noise = fixed_noise(SAMPLES, self.latent_shape, images.device)
+        latents = ddim_sample(denoiser, noise, self.scheduler.config, pixels=False)
+        return "samples", self.vae.decode(latents / self.latent_scale).sample
 
     def save(self, folder: Path) -> None:
         """Write the model as fp16 safetensors in diffusers' Stable Diffusion format."""
@@ -161,38 +197,3 @@ class LatentDiffusion(L.LightningModule):
             requires_safety_checker=False,
         )
         pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
-
-
-class PretrainData(L.LightningDataModule):
-    """All images of a source's pool, without their labels.
-
-    Args:
-        source: Where the images come from.
-        batch_size: Images per optimizer step.
-        image_size: Height and width they are resized and cropped to.
-    """
-
-    def __init__(self, source: ImageSource, batch_size: PositiveInt = 64, image_size: PositiveInt = 32) -> None:
-        super().__init__()
-        self.source = source
-        self.batch_size = batch_size
-        self.image_size = image_size
-
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Shuffled batches of images [B, 3, H, W] in [-1, 1]."""
-        images = torch.stack([to_tensor(self.source.image(item), self.image_size) for item in self.source.pool])
-        return DataLoader(TensorDataset(images), self.batch_size, shuffle=True, drop_last=True)
-
-
-def jitter(images: Tensor, amount: float) -> Tensor:
-    """Rotate (up to 100 * amount degrees), shift and zoom (up to the fraction `amount`) each image at random."""
-    count = len(images)
-    angle, shift_x, shift_y, zoom = (torch.rand(4, count, device=images.device) * 2 - 1) * amount
-    angle = torch.deg2rad(angle * 100)
-    scale = 1 + zoom
-    rows = [
-        torch.stack([scale * angle.cos(), -scale * angle.sin(), 2 * shift_x], dim=1),
-        torch.stack([scale * angle.sin(), scale * angle.cos(), 2 * shift_y], dim=1),
-    ]
-    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)  # [B, H, W, 2]
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

@@ -1,0 +1,60 @@
+"""What a diffusion model in training is, to the command, the averaging of weights and the pictures of progress."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from augment.backbones.base import Backbone
+
+
+class Pretraining(L.LightningModule, ABC):
+    """A diffusion model in training; images are float32 [B, 3, H, W] in [-1, 1].
+
+    Attributes:
+        family: The backbone that runs what `save` writes.
+        kind: What it is, for its model card.
+        prompt: That every image is trained with; empty for models that read none.
+        denoising_from: The optimizer step at which the epsilon objective begins, and with it the average of weights.
+    """
+
+    family: ClassVar[type[Backbone]]
+    kind: ClassVar[str]
+    prompt: str = ""
+    denoising_from: int = 0
+
+    @property
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that are trained, by name."""
+
+    @property
+    @abstractmethod
+    def objective(self) -> str:
+        """Name of the logged loss that the next step lowers."""
+
+    @abstractmethod
+    def preview(self, images: Tensor) -> tuple[str, Tensor]:
+        """What the model can do at this step: a name, and images in rows of 8 [M, 3, H, W].
+
+        Args:
+            images: Some of the training images, at least one.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model as fp16 safetensors in diffusers' own folder format."""
+
+    def on_train_start(self) -> None:
+        """Give every process, and every continuation of a run, noise and timesteps of its own."""
+        place = [torch.initial_seed(), self.global_step, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+
+def fixed_noise(count: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """The same standard normal noise at every call, whatever else has been drawn: [count, *shape]."""
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0)).to(device)

@@ -1,0 +1,123 @@
+"""What a diffusion model is trained on: all images of a source's pool, without their labels."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from augment.data import IMAGE_SUFFIXES, ImageFolder, ImageSource, Item, to_tensor
+from augment.errors import UserError
+
+
+class UnlabelledFolder(ImageFolder):
+    """All images below a folder, at any depth, as one class; the test images are optional.
+
+    Args:
+        path: Folder of training images.
+        test_path: Folder of images that the model card measures the finished model on.
+    """
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The only class."""
+        return ("image",)
+
+    @cached_property
+    def pool(self) -> tuple[Item, ...]:
+        """The images below `path`."""
+        return self._below(self.path, "pool", "source.path")
+
+    @cached_property
+    def test(self) -> tuple[Item, ...]:
+        """The images below `test_path`, none without it."""
+        return () if self.test_path is None else self._below(self.test_path, "test", "source.test_path")
+
+    def _below(self, root: Path, split: Literal["pool", "test"], argument: str) -> tuple[Item, ...]:
+        files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        if not files:
+            raise UserError(f"{argument}: no images below '{root}'; give a folder that has some")
+        return tuple(Item(file.relative_to(root).as_posix(), 0, split) for file in files)
+
+
+class PretrainData(L.LightningDataModule):
+    """All images of a source's pool, held in memory (3 bytes per pixel).
+
+    Args:
+        source: Where the images come from; its test images are for the model card alone.
+        batch_size: Images per optimizer step, over all processes.
+        image_size: Set from the model.
+        jitter: Largest random rotation (degrees / 100), shift and zoom; 0 trains on the images as they are.
+        skip_bad: Pass over unreadable images.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        batch_size: PositiveInt = 64,
+        image_size: PositiveInt = 32,
+        jitter: NonNegativeFloat = 0.0,
+        skip_bad: bool = False,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.batch_size = batch_size
+        self.image_size = image_size
+        self.jitter = jitter
+        self.skip_bad = skip_bad
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The training images, uint8 [M, 3, H, W]."""
+        return torch.stack(
+            [
+                ((to_tensor(image, self.image_size) + 1) * 127.5).round().to(torch.uint8)
+                for image in self.source.readable(self.source.pool, self.skip_bad)
+            ]
+        )
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        """Shuffled batches, one share of `batch_size` per process.
+
+        Raises:
+            UserError: If the batch cannot be shared, or is more than there are images.
+        """
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        share, rest = divmod(self.batch_size, processes)
+        if rest:
+            raise UserError(
+                f"data.batch_size: {self.batch_size} images cannot be shared by {processes} processes; "
+                f"choose a multiple"
+            )
+        if len(self.images) < self.batch_size:
+            raise UserError(f"data.batch_size: {self.batch_size} is more than the {len(self.images)} images; lower it")
+        return DataLoader(TensorDataset(self.images), share, shuffle=True, drop_last=True)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Tensor:
+        """From bytes to images [B, 3, H, W] in [-1, 1], moved at random, on the training's device."""
+        images = to_float(batch[0])
+        return jitter(images, self.jitter) if self.jitter else images
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Images [B, 3, H, W] from uint8 to float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def jitter(images: Tensor, amount: float) -> Tensor:
+    """Rotate (up to 100 * amount degrees), shift and zoom (up to the fraction `amount`) each image at random."""
+    count = len(images)
+    angle, shift_x, shift_y, zoom = (torch.rand(4, count, device=images.device) * 2 - 1) * amount
+    angle = torch.deg2rad(angle * 100)
+    scale = 1 + zoom
+    rows = [
+        torch.stack([scale * angle.cos(), -scale * angle.sin(), 2 * shift_x], dim=1),
+        torch.stack([scale * angle.sin(), scale * angle.cos(), 2 * shift_y], dim=1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)  # [B, H, W, 2]
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

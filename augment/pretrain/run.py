@@ -1,0 +1,151 @@
+"""One training from the first step to the saved model, however often it is interrupted."""
+
+import json
+import logging
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from augment.errors import UserError
+from augment.manifest import first_difference, library_versions
+from augment.model_card import CARD, Reconstruction, write_model_card
+from augment.pretrain.average import DenoiserAverage
+from augment.pretrain.base import Pretraining
+from augment.pretrain.data import PretrainData
+from augment.pretrain.progress import Progress
+from augment.processes import SharedFolder
+from augment.shards import partial_path, write_json
+
+log = logging.getLogger(__name__)
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+MANIFEST = "pretrain.json"
+
+
+def pretrain(
+    model: Pretraining,
+    data: PretrainData,
+    output: Path,
+    config: dict[str, Any],
+    every: int,
+    make_trainer: Callable[[list[L.Callback]], L.Trainer],
+    command: str,
+) -> list[Reconstruction]:
+    """Train, and write `output/model` with its card; a run that was interrupted goes on from its last checkpoint.
+
+    The weights that are saved are the denoiser's exponential moving average. A kill loses at most `every` steps.
+
+    Args:
+        model: To be trained.
+        data: Its images.
+        output: Folder of the run: `checkpoints` while it lasts, `progress`, and `model` once it is finished.
+        config: Everything that decides the result.
+        every: Optimizer steps between checkpoints, and between pictures of progress.
+        make_trainer: Builds the trainer around the given callbacks.
+        command: As the user typed it, for the card.
+
+    Returns:
+        What the model card says about the test images; nothing in processes other than the first.
+
+    Raises:
+        UserError: If the folder holds something else, or the settings contradict each other.
+    """
+    folder = output / "model"
+    tested = data.source.test  # so that a folder that does not exist is found before the training is spent
+    average = DenoiserAverage(model.denoising_from)
+    checkpoint = ModelCheckpoint(
+        output / "checkpoints", filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every
+    )
+    progress = Progress(output / "progress", every, average)
+    trainer = make_trainer([SharedFolder(output), average, progress, checkpoint])  # the average before who shows it
+    check_settings(model, trainer)
+    trained = folder.is_dir()
+    if trainer.is_global_zero:
+        open_folder(output, config)
+    if not trained:
+        begun = latest_checkpoint(output / "checkpoints")
+        if begun is not None and trainer.is_global_zero:
+            log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
+        trainer.fit(model, datamodule=data, ckpt_path=begun, weights_only=True)
+        average.on_train_end(trainer, model)  # a run that resumes at its last step has not come by it
+    if not trainer.is_global_zero:
+        return []
+    if not trained:
+        partial = partial_path(folder)
+        model.save(partial)
+        partial.rename(folder)
+    rows = write_model_card(folder, model, data.source, tested, command)
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)
+    return rows
+
+
+def is_finished(output: Path, config: dict[str, Any]) -> bool:
+    """Whether the folder holds the finished model of this configuration.
+
+    Raises:
+        UserError: If it holds something else.
+    """
+    check_folder(output, config)
+    return (output / "model" / CARD).is_file()  # the last thing to be written
+
+
+def check_folder(output: Path, config: dict[str, Any]) -> None:
+    """Refuse a folder that holds anything but a training of this configuration.
+
+    Raises:
+        UserError: If it does.
+    """
+    manifest = output / MANIFEST
+    if manifest.is_file():
+        try:
+            found = json.loads(manifest.read_text(encoding="utf-8"))["config"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise UserError(f"output: '{manifest}' cannot be read; choose another --output") from error
+        if found != config:
+            where, old, new = first_difference(found, config)
+            raise UserError(
+                f"output: '{output}' holds a training of another configuration ({where}: {old!r} there, {new!r} "
+                f"here); choose another --output or delete it"
+            )
+    elif output.exists() and (not output.is_dir() or any(p.suffix != ".partial" for p in output.iterdir())):
+        raise UserError(f"output: '{output}' is not empty and holds no training; choose another --output")
+
+
+def open_folder(output: Path, config: dict[str, Any]) -> None:
+    """Make the folder ready for this training, new or resumed; what an interrupted save left is deleted."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for partial in output.glob(".*.partial"):
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+        if not (output / MANIFEST).is_file():
+            write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
+    except OSError as error:
+        raise UserError(f"output: '{output}' cannot be written ({error.strerror}); choose another --output") from error
+
+
+def check_settings(model: Pretraining, trainer: L.Trainer) -> None:
+    """Refuse a training that cannot end well.
+
+    Raises:
+        UserError: If it has no end, ends before the denoiser begins, or has weights of half precision.
+    """
+    if trainer.max_steps < 1:
+        raise UserError("trainer.max_steps: not given; the learning rate falls to 0 over them: try 10000")
+    if trainer.max_steps <= model.denoising_from:
+        raise UserError(
+            f"trainer.max_steps: {trainer.max_steps} steps end before the denoiser begins, at step "
+            f"{model.denoising_from} (model.autoencoder_steps); raise it"
+        )
+    if trainer.precision not in PRECISIONS:
+        raise UserError(f"trainer.precision: {trainer.precision} would round the averages; use {', '.join(PRECISIONS)}")
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the highest step; one that a kill cut short has no table of contents and does not count."""
+    whole = [path for path in folder.glob("*.ckpt") if zipfile.is_zipfile(path)]
+    return max(whole, key=lambda path: int(path.stem), default=None)
