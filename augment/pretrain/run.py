@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
 from augment.errors import UserError
 from augment.manifest import first_difference, library_versions
@@ -18,7 +18,7 @@ from augment.pretrain.average import DenoiserAverage
 from augment.pretrain.base import Pretraining
 from augment.pretrain.data import PretrainData
 from augment.pretrain.progress import Progress
-from augment.processes import SharedFolder
+from augment.processes import check_shared
 from augment.shards import partial_path, write_json
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ def pretrain(
         output / "checkpoints", filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every
     )
     progress = Progress(output / "progress", every, average)
-    trainer = make_trainer([SharedFolder(output), average, progress, checkpoint])  # the average before who shows it
+    shared = LambdaCallback(setup=lambda trainer, module, stage: check_shared(trainer, output))
+    trainer = make_trainer([shared, average, progress, checkpoint])  # the average before who shows it
     check_settings(model, trainer)
     trained = folder.is_dir()
     if trainer.is_global_zero:
