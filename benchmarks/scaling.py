@@ -24,6 +24,7 @@ from benchmarks.record import Figure, Report, over, run
 
 Part = Literal["processes", "images", "mixing"]
 CLASSES = 10
+SHARD_SIZE = 500
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,10 @@ def command(name: str, folder: Path, steps: int, output: Path, more: Sequence[st
     return wall, usage.ru_maxrss * 1024
 
 
-def synthesize(folder: Path, per_class: int, steps: int, batch_size: int, processes: int) -> Run:
-    """Make a dataset whose shards can be dealt evenly to two processes."""
+def synthesize(folder: Path, per_class: int, steps: int, batch_size: int, processes: int, shard_size: int) -> Run:
+    """Make a dataset."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         output = Path(name) / "made"
-        shard_size = min(500, -(-CLASSES * per_class // 2))
         more = ["--per_class", str(per_class), "--trainer.devices", str(processes)]
         more += ["--data.plan.shard_size", str(shard_size), "--batch_size", str(batch_size)]
         if processes > 1:
@@ -90,9 +90,10 @@ def measure_processes(folder: Path, per_class: int, steps: int, batch_size: int,
     """One process against two, one thread each, in turn."""
     one: list[Run] = []
     two: list[Run] = []
+    half = -(-CLASSES * per_class // 2)  # of the images in each of two shards, so that neither process waits
     for _ in range(rounds):
-        one.append(synthesize(folder, per_class, steps, batch_size, 1))
-        two.append(synthesize(folder, per_class, steps, batch_size, 2))
+        one.append(synthesize(folder, per_class, steps, batch_size, 1, half))
+        two.append(synthesize(folder, per_class, steps, batch_size, 2, half))
     timings = {
         f"{kind}, {name}": [getattr(run, field) for run in runs]
         for kind, runs in (("1 process", one), ("2 processes", two))
@@ -109,7 +110,7 @@ def measure_processes(folder: Path, per_class: int, steps: int, batch_size: int,
 
 def measure_images(folder: Path, counts: Sequence[int], steps: int, batch_size: int) -> Report:
     """Cost and peak memory against the number of images."""
-    runs = {count: synthesize(folder, -(-count // CLASSES), steps, batch_size, 1) for count in counts}
+    runs = {count: synthesize(folder, -(-count // CLASSES), steps, batch_size, 1, SHARD_SIZE) for count in counts}
     figures = []
     for count, made in runs.items():
         figures.append(Figure(f"ms per image, {count} images", (1e3 * made.seconds / made.images,)))
@@ -166,7 +167,7 @@ def measure_mixing(family: Family, sources: Sequence[int], size: Size, repeats: 
 
 def scaling(
     parts: list[Part] = ["processes", "images", "mixing"],  # noqa: B006  (never changed)
-    per_class: PositiveInt = 50,
+    per_class: PositiveInt = 100,
     process_steps: PositiveInt = 20,
     rounds: PositiveInt = 3,
     counts: list[PositiveInt] = [100, 1000, 10000],  # noqa: B006
