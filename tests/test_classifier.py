@@ -220,7 +220,8 @@ def test_fit_trains_tests_and_saves(
     manifolds = {f"{name}_tinynet" for name in ("precision", "recall", "density", "coverage")}
     within = {"diversity_tinynet", "diversity_real_tinynet", "nearest_tinynet", "nearest_real_tinynet"}
     distances = {"fd_tinynet", "kd_tinynet", "cosine_tinynet"}
-    assert set(first) == accuracies | {"seconds", "caveats"} | distances | manifolds | within
+    judged = {"seconds", "caveats", "recognised_tinynet"}
+    assert set(first) == accuracies | judged | distances | manifolds | within
     assert len(first["caveats"]) == 1 and "15 real and 12 synthetic images for" in first["caveats"][0]
     assert list(first["per_class"]) == list(COLOURS)
     assert [sum(row) for row in first["confusion"]] == [3, 3, 3]
