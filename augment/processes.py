@@ -63,12 +63,15 @@ class Companions(L.Callback):
             self._watch(lambda: "process 1 is gone" if os.getppid() != parent else None)
 
     def close(self) -> None:
-        """Stop watching: from here on the processes end at their own pace."""
+        """Stop watching: from here on the processes end at their own pace, and no longer speak to each other."""
         self._over.set()
+        patient_group.cache_clear()
+        if dist.is_initialized():
+            dist.destroy_process_group()  # left to the interpreter's end, its threads may abort or hang
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the clean-up is not to be interrupted
-        self.close()
+        self._over.set()
         for child in self._children:
             child.terminate()
         if self._speaks:
