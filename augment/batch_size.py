@@ -1,6 +1,5 @@
 """How many images at a time? `auto` tries sizes on the device, and takes the smallest that is about as fast as any."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from augment.backbones.sampling import Start
+from augment.stopwatch import now
 from augment.synthesizer import Synthesizer
 
 LARGEST = 64
@@ -50,13 +50,6 @@ def time_batch(model: Synthesizer, size: int, prompt: str) -> Timing:
     pixels = ((images + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()  # [B, H, W, 3]
     evaluations = backbone.evaluations - before
     return Timing((denoised - begun) / evaluations, (decoded - denoised) / size, pixels)
-
-
-def now(device: torch.device) -> float:
-    """Seconds, once the device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def fastest_batch_size(model: Synthesizer, evaluations: float, prompt: str) -> int:

@@ -1,7 +1,6 @@
 """How good is each inversion on these images? Round trips, and how close the noise is to N(0, I), side by side."""
 
 import csv
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from augment.backbones.base import Backbone
 from augment.data import to_tensor
 from augment.inversion import Inversion, go_back, invert_latents, psnr
+from augment.stopwatch import now
 from augment.synthesis_data import SynthesisData
 from augment.synthesizer import Synthesizer
 
@@ -159,13 +159,6 @@ def measure(
         evaluations=evaluations / len(images),
     )
     return trial, reconstructed
-
-
-def now(device: torch.device) -> float:
-    """The clock, once the device has done all that it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def mean(values: Sequence[float]) -> float:

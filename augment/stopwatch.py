@@ -14,6 +14,13 @@ BACKGROUND: tuple[Stage, ...] = ("write",)
 """Stages of other threads: their time overlaps with the rest."""
 
 
+def now(device: torch.device) -> float:
+    """The clock, once the device has done all that it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 class Stopwatch:
     """Adds up seconds per stage.
 
@@ -39,9 +46,8 @@ class Stopwatch:
             self.seconds[name] += self._now(name) - begun
 
     def _now(self, name: Stage) -> float:
-        if name not in BACKGROUND and torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter()
+        beside = name in BACKGROUND or not torch.cuda.is_available()
+        return time.perf_counter() if beside else now(torch.device("cuda"))
 
     def report(self, total: float) -> dict[str, float]:
         """Seconds of every stage that was seen, and of what no stage covers, in the order of the work."""
