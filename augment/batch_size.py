@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from augment.backbones.sampling import Start
+from augment.data import to_uint8
 from augment.stopwatch import now
 from augment.synthesizer import Synthesizer
 
@@ -47,7 +48,7 @@ def time_batch(model: Synthesizer, size: int, prompt: str) -> Timing:
     denoised = now(backbone.device)
     images = backbone.decode(clean)
     decoded = now(backbone.device)
-    pixels = ((images + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()  # [B, H, W, 3]
+    pixels = to_uint8(images).permute(0, 2, 3, 1).cpu()  # [B, H, W, 3]
     evaluations = backbone.evaluations - before
     return Timing((denoised - begun) / evaluations, (decoded - denoised) / size, pixels)
 

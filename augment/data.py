@@ -222,3 +222,8 @@ def to_tensor(image: Image.Image, size: int) -> Tensor:
         image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(image, dtype=np.uint8))  # [H, W, 3]
     return pixels.permute(2, 0, 1).float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as a file would hold them: uint8, of the same shape."""
+    return (images / 2 + 0.5).mul(255).round().clamp(0, 255).to(torch.uint8)

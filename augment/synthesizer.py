@@ -10,6 +10,7 @@ from torch import Tensor
 
 from augment.backbones.base import Backbone, Precision, allow_tf32
 from augment.backbones.sampling import Sampler, Start
+from augment.data import to_uint8
 from augment.errors import UserError
 from augment.inversion import Inversion
 from augment.memory import Halving
@@ -175,7 +176,7 @@ class Synthesizer(L.LightningModule):
 def to_host(images: Tensor, precision: Precision) -> Generated:
     """Images [B, 3, H, W] in [-1, 1] as bytes in host memory, without waiting for the device."""
     finite = torch.isfinite(images).all()
-    pixels = (images / 2 + 0.5).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()  # [B, H, W, 3]
+    pixels = to_uint8(images).permute(0, 2, 3, 1).contiguous()  # [B, H, W, 3]
     if images.device.type != "cuda":
         return Generated(pixels.cpu(), finite.cpu(), precision, None)
     on_host, flag = (torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in (pixels, finite))

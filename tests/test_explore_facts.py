@@ -9,10 +9,11 @@ from scipy.linalg import sqrtm
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
 from augment.architecture import build_tokenizer
+from augment.data import to_uint8
 from augment.errors import UserError
 from augment.explore.bias import amplify, channel_means, common_part, fit_line
 from augment.explore.drawing import GAP, grid_of, sheet
-from augment.explore.extractor import cosine_distance, frechet_distance, to_uint8
+from augment.explore.extractor import cosine_distance, frechet_distance
 from augment.explore.grid import along, smoothness, steps
 from augment.explore.morph import simplex_walk
 from augment.explore.offset import offset_top

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from augment.data import to_uint8
+
 BATCH = 64
 
 
@@ -36,11 +38,6 @@ class Extractor:
         pixels = to_uint8(images)
         parts = [self.network(part.to(self.device)).float().cpu() for part in torch.split(pixels, BATCH)]
         return torch.cat(parts)
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as a file would hold them: uint8."""
-    return (images / 2 + 0.5).mul(255).round().clamp(0, 255).to(torch.uint8)
 
 
 def frechet_distance(real: Tensor, made: Tensor) -> float:

@@ -10,10 +10,10 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from augment.backbones.sampling import Sampler, Start
+from augment.data import to_uint8
 from augment.errors import UserError
 from augment.explore.drawing import grid_of, save_sheets, save_table
 from augment.explore.explorer import Explorer
-from augment.explore.extractor import to_uint8
 from augment.explore.figure import Findings
 from augment.interpolation import interpolate, slerp
 from augment.mixing import noise_seed

@@ -9,10 +9,10 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from augment.backbones.sampling import Start
+from augment.data import to_uint8
 from augment.errors import UserError
 from augment.explore.drawing import BLUE, GREEN, GREY, charts, save_table
 from augment.explore.explorer import Explorer
-from augment.explore.extractor import to_uint8
 from augment.explore.figure import Findings
 from augment.explore.grid import PATHS, along
 

@@ -11,7 +11,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from augment.data import IMAGE_SUFFIXES, ImageFolder, ImageSource, Item, to_tensor
+from augment.data import IMAGE_SUFFIXES, ImageFolder, ImageSource, Item, to_tensor, to_uint8
 from augment.errors import UserError
 
 
@@ -76,7 +76,7 @@ class PretrainData(L.LightningDataModule):
         """The training images, uint8 [M, 3, H, W]."""
         return torch.stack(
             [
-                ((to_tensor(image, self.image_size) + 1) * 127.5).round().to(torch.uint8)
+                to_uint8(to_tensor(image, self.image_size))
                 for image in self.source.readable(self.source.pool, self.skip_bad)
             ]
         )
