@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import diffusers
@@ -10,6 +11,8 @@ import lightning as L
 import transformers
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from augment.curves import LoggerName, make_logger
 
 
 def quiet() -> None:
@@ -91,3 +94,25 @@ class OutputCLI(LightningCLI):
         """Lightning's own files go to the output folder too, not to the working directory."""
         parser.add_argument("--output", type=str, required=True, help="Folder to write to.")
         parser.link_arguments("output", "trainer.default_root_dir")
+
+
+class TrainingCLI(OutputCLI):
+    """A command that trains, with `--logger`: where its curves go."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Lightning's own default depends on what happens to be installed."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--logger",
+            type=LoggerName,
+            default="csv",
+            help="Training curves in OUTPUT/curves: 'csv', 'tensorboard', 'wandb' (WANDB_MODE=offline without a "
+            "network), or 'none'; --trainer.logger names any other.",
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """A trainer with that logger, unless the user configured one."""
+        if self.config.trainer.logger is None:
+            output = Path(self.config.output)
+            kwargs["logger"] = make_logger(self.config.logger, output / "curves", output.name)
+        return super().instantiate_trainer(**kwargs)

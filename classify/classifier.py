@@ -99,6 +99,7 @@ class Classifier(L.LightningModule):
         images, labels = batch
         loss: Tensor = self.loss(self.network(images), labels)
         self.log("loss", loss, prog_bar=True)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -113,6 +114,7 @@ class Classifier(L.LightningModule):
         """Reduce over processes while the counts are still on the device."""
         values = self.metrics.compute() | {"ece": self.calibration.compute()}
         self.values = {name: value.cpu() for name, value in values.items()}
+        self.log_dict({f"test_{name}": value for name, value in self.values.items() if value.ndim == 0})
 
     def results(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """What the last test found, as plain numbers.

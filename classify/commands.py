@@ -11,7 +11,7 @@ from augment.data import ImageFolder
 from augment.errors import UserError
 from augment.hub import add_push_options, set_license, upload
 from augment.manifest import read_manifest
-from augment.parsing import CommandParser, OutputCLI, add_switch, quiet
+from augment.parsing import CommandParser, TrainingCLI, add_switch, quiet
 from augment.shards import write_json
 from classify.classifier import Classifier
 from classify.classifier_card import write_card
@@ -22,7 +22,7 @@ from classify.study import study
 from classify.training import check_test_images, fit_and_test
 
 
-class FitCLI(OutputCLI):
+class FitCLI(TrainingCLI):
     """The options of `classify fit`."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 
+from augment.curves import LoggerName, close_logger, make_logger
 from augment.data import ImageSource
 from augment.errors import UserError
 from augment.manifest import fingerprint, read_manifest
@@ -63,6 +64,7 @@ class Runner:
     extractor_weights: str | None
     threads: int
     skip_bad: bool
+    logger: LoggerName
 
     @cached_property
     def reference(self) -> Reference:
@@ -180,8 +182,12 @@ class Runner:
         synthetic = None if made.dataset is None else str(made.dataset)
         row = cell.row
         data = ClassificationData(self.source, cell.shots, cell.seed, synthetic, row.batches, self.skip_bad, row.filter)
-        trainer = L.Trainer(max_steps=self.steps, devices=1, **QUIET_TRAINER)
-        fitted = fit_and_test(cell.contender.build(data.num_classes), data, trainer)
+        logger = make_logger(self.logger, self.folder / "curves" / cell.slug, cell.slug)
+        trainer = L.Trainer(max_steps=self.steps, devices=1, log_every_n_steps=10, **QUIET_TRAINER | {"logger": logger})
+        try:
+            fitted = fit_and_test(cell.contender.build(data.num_classes), data, trainer)
+        finally:
+            close_logger(logger)
         results = {
             "key": self._key(cell),
             "row": row.name,

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from jsonargparse.typing import PositiveInt
 from rich.console import Console
 
+from augment.curves import LoggerName, make_logger
 from augment.data import ImageSource
 from augment.errors import UserError
 from augment.few_shot import choose_few_shot_set
@@ -54,6 +55,7 @@ def study(
     devices: PositiveInt = 1,
     threads: PositiveInt = 1,
     skip_bad: bool = False,
+    logger: LoggerName = "none",
     command: str = "classify study",
 ) -> None:
     """Compare augmentation methods; finished cells are kept and never run again.
@@ -78,6 +80,7 @@ def study(
         devices: Cells run side by side in this many processes, each on an accelerator of its own where there are any.
         threads: Of each process on the CPU: decides the last bits of the results.
         skip_bad: Pass over real images that cannot be read instead of stopping.
+        logger: Training curves of every cell in `OUTPUT/curves`: `csv`, `tensorboard`, `wandb` or `none`.
         command: How the study was started, for the report.
 
     Raises:
@@ -92,6 +95,7 @@ def study(
         raise UserError(f"reference: no row is named '{reference}'; choose from {', '.join(row.name for row in rows)}")
     for contender in contenders:
         contender.build(len(source.classes))
+    make_logger(logger, folder / "curves", "")  # a package that lacks is said before anything is run
     config = {
         "synthesizer": synthesizer.describe(),
         "source": {
@@ -112,7 +116,18 @@ def study(
     }
     description = agree(folder, json.loads(json.dumps(description)))  # as it is read back: tuples become lists
     runner = Runner(
-        folder, config, synthesizer, source, steps, mixing, plan, extractor, extractor_weights, threads, skip_bad
+        folder,
+        config,
+        synthesizer,
+        source,
+        steps,
+        mixing,
+        plan,
+        extractor,
+        extractor_weights,
+        threads,
+        skip_bad,
+        logger,
     )
     groups = make_groups(rows, contenders, seeds)
     left = [pending for group in groups if (pending := unfinished(runner, group)).cells]

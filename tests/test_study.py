@@ -317,6 +317,28 @@ def test_only_the_baseline(config: Path, tmp_path: Path) -> None:
     assert ">none</td>" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_row_may_drop_what_is_not_recognised(config: Path, finished: Path, tmp_path: Path) -> None:
+    """The share that is dropped stands in the cell and in the report, and is the filter's own."""
+    extractor = yaml.safe_load(config.read_text())["extractor"]
+    rows = ["none", {"name": "kept", "method": "fix/0", "filter": extractor}]
+    few = ["--seeds", "1", "--shots", "[3]", "--reference", "none", "--logger", "csv"]
+    folder = run(config, tmp_path / "filtered", "--methods", json.dumps(rows), *few)
+    found = cells(folder)
+    assert set(found) == {f"{row}-{name}-shots3-seed0" for row in ("none", "kept") for name in ("resnet", "vit")}
+    assert sha256s(folder / "datasets" / "fix-0-shots3-seed0") == sha256s(finished / "datasets" / "fix-0-shots3-seed0")
+    for name in ("resnet", "vit"):
+        cell = found[f"kept-{name}-shots3-seed0"]
+        dropped = sum(cell["filter"]["dropped"].values())
+        assert dropped + cell["filter"]["kept"] == 12 and 0 < dropped < 12
+        assert cell["dropped"] == dropped / 12
+        assert "dropped" not in found[f"none-{name}-shots3-seed0"]
+        assert f">{cell['dropped']:.3g}</td>" in (folder / "report.html").read_text(encoding="utf-8")
+    curves = {path.parent.name: pd.read_csv(path) for path in folder.glob("curves/*/metrics.csv")}
+    assert set(curves) == set(found)
+    for name, curve in curves.items():
+        assert curve["test_top1"].dropna().item() == pytest.approx(found[name]["top1"])
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

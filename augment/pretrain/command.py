@@ -11,14 +11,14 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from augment.parsing import OutputCLI
+from augment.parsing import TrainingCLI
 from augment.pretrain import PretrainData
 from augment.pretrain.base import Pretraining
 from augment.pretrain.run import is_finished, pretrain
 from augment.processes import Companions
 
 
-class PretrainCLI(OutputCLI):
+class PretrainCLI(TrainingCLI):
     """The options of `pretrain`."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -38,6 +38,7 @@ class PretrainCLI(OutputCLI):
             help="Steps between checkpoints, the most that a kill can lose, and between pictures in OUTPUT/progress.",
         )
         parser.set_defaults({"model": {"class_path": "augment.pretrain.latent.LatentDiffusion"}})
+        parser.set_defaults({"logger": "none"})  # OUTPUT/progress has the curves
 
 
 DECISIVE_TRAINER_OPTIONS = (
