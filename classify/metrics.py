@@ -35,6 +35,11 @@ def frechet_name(extractor: str) -> str:
     return "fid" if extractor == "inception" else f"fd_{extractor}"
 
 
+def is_frechet(metric: str) -> bool:
+    """Whether a metric of that name is a Fréchet distance."""
+    return metric == "fid" or metric.startswith("fd_")
+
+
 def measure(real: Features, synthetic: Features, few_shot: Features | None = None) -> Measured:
     """All metrics of a synthetic set; what its size does not allow is left out, and said.
 

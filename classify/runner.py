@@ -60,18 +60,20 @@ class Runner:
     steps: int
     mixing: Mixing
     plan: Plan
-    extractor: str
+    extractors: tuple[str, ...]
     extractor_weights: str | None
     threads: int
     skip_bad: bool
     logger: LoggerName
 
     @cached_property
-    def reference(self) -> Reference:
-        """The extractor and the real images' features, which the processes of a study share through a folder."""
-        size, cache = self.synthesizer.backbone.image_size, self.folder / "features"
-        return make_reference(
-            self.extractor, self.extractor_weights, self.source, size, self.skip_bad, self.source.classes, cache
+    def references(self) -> tuple[Reference, ...]:
+        """Each extractor and the real images' features, which the processes of a study share through a folder."""
+        size, cache, classes = self.synthesizer.backbone.image_size, self.folder / "features", self.source.classes
+        weights = [self.extractor_weights, *[None] * (len(self.extractors) - 1)]
+        return tuple(
+            make_reference(extractor, file, self.source, size, self.skip_bad, classes, cache)
+            for extractor, file in zip(self.extractors, weights, strict=True)
         )
 
     def finished(self, cell: Cell) -> dict[str, Any] | None:
@@ -154,10 +156,10 @@ class Runner:
         images = wanted.plan.per_class * len(self.source.classes)
         seconds = run["seconds"]["synthesize"] * (images / run["images"] if run["images"] else 1.0)
         seen = statistics.summary()
-        measured = self.reference.measure(dataset, self.source, data.few_shot)
+        measured = [reference.measure(dataset, self.source, data.few_shot) for reference in self.references]
         return {
-            "metrics": measured.values,
-            "caveats": measured.caveats,
+            "metrics": {name: value for one in measured for name, value in one.values.items()},
+            "caveats": [caveat for one in measured for caveat in one.caveats],
             "images": images,
             "seconds": seconds,
             "latents": None if seen is None else asdict(seen),

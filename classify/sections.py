@@ -11,6 +11,7 @@ from classify.adequacy import Adequacy
 from classify.figures import accuracy_against, accuracy_bars, accuracy_by_shots, real_grid, synthetic_grid
 from classify.grid import slug
 from classify.latents import LatentStatistics
+from classify.metrics import is_frechet
 from classify.pages import Picture, Section, Table, Value
 from classify.statistics import Comparison, Estimate, estimate
 from classify.summary import (
@@ -88,12 +89,13 @@ def block_section(folder: Path, block: Block, summary: Summary, results: Sequenc
     seeds = {row: [cell["top1"] for cell in members if cell["row"] == row] for row in accuracy}
     accuracy_bars(folder / f"figures/accuracy-{name}.png", accuracy, seeds)
     pictures = [Picture(f"figures/accuracy-{name}.png", "Accuracy", "Large: mean and 95 % interval; small: seeds.")]
-    measure = next(iter(summary.measures), None)
-    distances = {line.row: line.measures[measure].mean for line in block.lines if measure in line.measures}
-    if measure is not None and len(distances) > 1:
-        accuracy_against(folder / f"figures/distance-{name}.png", accuracy, distances, f"{measure} (lower is closer)")
-        caption = "Does a synthetic set nearer to the real images train a better classifier?"
-        pictures.append(Picture(f"figures/distance-{name}.png", f"Accuracy against {measure}", caption))
+    for measure in filter(is_frechet, summary.measures):
+        distances = {line.row: line.measures[measure].mean for line in block.lines if measure in line.measures}
+        if len(distances) > 1:
+            file = f"figures/{slug(measure)}-{name}.png"
+            accuracy_against(folder / file, accuracy, distances, f"{measure} (lower is closer)")
+            caption = "Does a synthetic set nearer to the real images train a better classifier?"
+            pictures.append(Picture(file, f"Accuracy against {measure}", caption))
     if len(accuracy) > 1:
         costs = {line.row: line.cost for line in block.lines}
         label = "seconds of synthesis and training"

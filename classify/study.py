@@ -29,6 +29,7 @@ from augment.synthesizer import Synthesizer
 from classify.adequacy import Adequacy, measure_adequacy
 from classify.checks import agree, check_rows
 from classify.data import Batches
+from classify.extractor import extractor_name
 from classify.grid import Entry, Group, make_contenders, make_groups, make_rows
 from classify.progress import StudyProgress
 from classify.report import write_report
@@ -50,7 +51,7 @@ def study(
     mixing: Mixing = Mixing(),  # noqa: B008  (frozen)
     plan: Plan = Plan(),  # noqa: B008  (frozen)
     batches: Batches = Batches(),  # noqa: B008  (frozen)
-    extractor: str = "inception",
+    extractor: list[str] | str = "inception",
     extractor_weights: str | None = None,
     devices: PositiveInt = 1,
     threads: PositiveInt = 1,
@@ -75,8 +76,9 @@ def study(
         mixing: How sources and weights are drawn.
         plan: Size and layout of the synthetic datasets.
         batches: How training batches are put together.
-        extractor: Of the set metrics: `inception` for FID, `digits`, `clip`, `dinov2`, or a timm model.
-        extractor_weights: Local file of the extractor's weights.
+        extractor: Of the set metrics: `inception` for FID, `digits`, `clip`, `dinov2`, or a timm model; or a list of
+            them, of which the first judges the backbone.
+        extractor_weights: Local file of the first extractor's weights.
         devices: Cells run side by side in this many processes, each on an accelerator of its own where there are any.
         threads: Of each process on the CPU: decides the last bits of the results.
         skip_bad: Pass over real images that cannot be read instead of stopping.
@@ -95,6 +97,9 @@ def study(
         raise UserError(f"reference: no row is named '{reference}'; choose from {', '.join(row.name for row in rows)}")
     for contender in contenders:
         contender.build(len(source.classes))
+    extractors = (extractor,) if isinstance(extractor, str) else tuple(extractor)
+    if not extractors or len({extractor_name(name) for name in extractors}) < len(extractors):
+        raise UserError(f"extractor: {list(extractors)} must be names that differ, one or more")
     make_logger(logger, folder / "curves", "")  # a package that lacks is said before anything is run
     config = {
         "synthesizer": synthesizer.describe(),
@@ -105,7 +110,7 @@ def study(
             "sha256": content_hash(source),
         },
         "steps": steps,
-        "extractor": extractor,
+        "extractor": extractors[0] if len(extractors) == 1 else list(extractors),
         "extractor_weights": file_sha256(Path(extractor_weights)) if extractor_weights else None,
         "threads": threads,
         "versions": library_versions(),
@@ -123,7 +128,7 @@ def study(
         steps,
         mixing,
         plan,
-        extractor,
+        extractors,
         extractor_weights,
         threads,
         skip_bad,
@@ -137,7 +142,7 @@ def study(
     if left:
         few_shot = [choose_few_shot_set(source, max(shots), seed, skip_bad=skip_bad) for seed in range(seeds)]
         check_test_images(source, few_shot)
-        runner.reference  # noqa: B018  (its weights are found, or their lack is said, before anything is run)
+        runner.references  # noqa: B018  (their weights are found, or their lack is said, before anything is run)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "study.json", description)
         announce(left, len(cells), synthesizer, steps, len(source.classes))
@@ -198,8 +203,8 @@ def judge(runner: Runner) -> Adequacy:
     path = runner.folder / "adequacy.json"
     if not path.is_file():
         with pinned_threads(runner.threads):
-            extractor = runner.reference.extractor
-            found = measure_adequacy(runner.synthesizer, runner.source, extractor, runner.skip_bad)
+            first = runner.references[0].extractor
+            found = measure_adequacy(runner.synthesizer, runner.source, first, runner.skip_bad)
         write_json(path, asdict(found))
     return Adequacy(**json.loads(path.read_text(encoding="utf-8")))
 

@@ -322,6 +322,7 @@ def test_a_row_may_drop_what_is_not_recognised(config: Path, finished: Path, tmp
     extractor = yaml.safe_load(config.read_text())["extractor"]
     rows = ["none", {"name": "kept", "method": "fix/0", "filter": extractor}]
     few = ["--seeds", "1", "--shots", "[3]", "--reference", "none", "--logger", "csv"]
+    few += ["--extractor", json.dumps([extractor, "digits"])]
     folder = run(config, tmp_path / "filtered", "--methods", json.dumps(rows), *few)
     found = cells(folder)
     assert set(found) == {f"{row}-{name}-shots3-seed0" for row in ("none", "kept") for name in ("resnet", "vit")}
@@ -333,6 +334,11 @@ def test_a_row_may_drop_what_is_not_recognised(config: Path, finished: Path, tmp
         assert cell["dropped"] == dropped / 12
         assert "dropped" not in found[f"none-{name}-shots3-seed0"]
         assert f">{cell['dropped']:.3g}</td>" in (folder / "report.html").read_text(encoding="utf-8")
+        one, two = cells(finished)[f"fix-0-{name}-shots3-seed0"]["set"], cell["set"]  # a second extractor only adds
+        assert one.items() < two.items()
+        assert {metric.removesuffix("_digits") for metric in two.keys() - one.keys()} == {
+            metric.removesuffix("_tinynet") for metric in one
+        }
     curves = {path.parent.name: pd.read_csv(path) for path in folder.glob("curves/*/metrics.csv")}
     assert set(curves) == set(found)
     for name, curve in curves.items():
@@ -346,6 +352,7 @@ def test_a_row_may_drop_what_is_not_recognised(config: Path, finished: Path, tmp
             ["--extractor", "no_such_model"],
             "extractor: 'no_such_model' cannot be loaded .* offline use --ext",
         ),
+        (["--extractor", '["digits", "digits"]'], r"extractor: \['digits', 'digits'\] must be names that differ"),
         (["--methods", '["none", "nix/chm"]'], "methods: row 'nix/chm' has an unknown method 'nix/chm'; choose from"),
         (["--mixing.sources", "3"], "methods: row 'fix/0' at 2 shots: sources: 3 is greater than the 2 shots"),
         (["--methods", '["slerp"]', "--shots", "[1, 3]"], "row 'slerp' at 1 shots: method: 'slerp' needs 2 sources"),
