@@ -228,6 +228,8 @@ class SynthesisLoader(L.LightningDataModule):
             "guidance": model.guidance,
         }
         start = method.start(material)
+        if start.noise is not None:
+            record["strength"] = start.strength
         if model.inversion.kind == "negative-prompt" and method.latents == "inverted":
             start = replace(start, negative=(material.prompt,))
         if model.sampler.eta > 0:

@@ -140,12 +140,14 @@ class Synthesizer(L.LightningModule):
         """The prompt of a class."""
         return self.prompt.replace("{class}", class_name)
 
-    def evaluations_per_image(self, strength: float = 1.0) -> int:
+    def evaluations_per_image(self, strength: float | tuple[float, ...] = 1.0) -> float:
         """Calls of the denoiser that one image takes, each guidance branch counted.
 
         Args:
-            strength: Share of the schedule that is denoised.
+            strength: Share of the schedule that is denoised; of several the mean number of calls is returned.
         """
+        if isinstance(strength, tuple):
+            return sum(self.evaluations_per_image(one) for one in strength) / len(strength)
         low, high = (bound * self.backbone.train_steps for bound in self.sampler.guidance_interval)
         left = max(1, round(self.steps * strength))
         times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps[-left:]]

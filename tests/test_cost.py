@@ -240,6 +240,7 @@ def test_network_evaluations_of_an_image(model_folder: Path, guidance: float, un
     backbone = StableDiffusion(str(model_folder))
     model = Synthesizer(backbone, steps=4, guidance=guidance, sampler=Sampler(guidance_interval=(0.0, until)))
     assert model.evaluations_per_image() == evaluations
+    assert model.evaluations_per_image((0.5, 1.0)) == (model.evaluations_per_image(0.5) + evaluations) / 2
     backbone.denoise(Start(torch.zeros(1, *backbone.latent_shape), ("a",)), 4, guidance, model.sampler)
     assert backbone.evaluations == evaluations
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -164,6 +165,23 @@ def test_sdedit_hands_over_clean_latent_and_noise(name: MethodName, strength: fl
     assert torch.equal(start.noise[0], given.noise())
     assert start.strength == strength
     assert configure(name, MethodSettings(strength=0.2)).start(given).strength == 0.2
+
+
+def test_sdedit_draws_one_of_several_strengths() -> None:
+    """DA-Fusion's: each of them for a quarter of the images, and always the same one for an image."""
+    method = configure("sdedit", MethodSettings(strength=[0.25, 0.5, 0.75, 1.0]))
+    assert describe(method) == {"strength": [0.25, 0.5, 0.75, 1.0]}
+    drawn = [method.start(replace(material(1), draws=Draws(0, 0, n))).strength for n in range(200)]
+    assert drawn == [method.start(replace(material(1), draws=Draws(0, 0, n))).strength for n in range(200)]
+    counts = Counter(drawn)
+    assert set(counts) == {0.25, 0.5, 0.75, 1.0}
+    assert min(counts.values()) > 30
+
+
+@pytest.mark.parametrize(("name", "strength"), [("diff-mix", [0.5, 0.7]), ("sdedit", [])])
+def test_strengths_that_make_no_sense_are_refused(name: MethodName, strength: list[float]) -> None:
+    with pytest.raises(UserError, match=f"settings.strength: .* is no strength that '{name}' can take; give one"):
+        configure(name, MethodSettings(strength=strength))
 
 
 def test_soft_label_of_diff_mix_is_the_papers() -> None:

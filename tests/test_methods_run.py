@@ -75,6 +75,7 @@ def test_every_method_makes_a_dataset(
             **dict.fromkeys(("index", "label", "seed", "steps"), "int"),
             **dict.fromkeys(("sources", "weights", "soft_labels", "soft_weights"), "list"),
             "guidance": "float",
+            **({"strength": "float"} if METHODS[name].latents == "encoded" else {}),
         }
         assert record["method"] == name
         assert len(record["sources"]) == len(record["weights"]) == (3 if count is None else count)
@@ -127,9 +128,15 @@ def assert_pixels(model: Synthesizer, image: Tensor, start: Start) -> None:
 
 
 @torch.no_grad()
-def test_sdedit_is_its_sources_noised(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
-    """The bank holds the clean latents, of no prompt and no steps; the image is made by hand from its record."""
-    settings = MethodSettings(strength=0.75)
+@pytest.mark.parametrize("strength", [0.75, [0.25, 0.5, 0.75, 1.0]])
+def test_sdedit_is_its_sources_noised(
+    strength: float | list[float], model: Synthesizer, train_folder: Path, tmp_path: Path
+) -> None:
+    """The bank holds the clean latents, of no prompt and no steps; the image is made by hand from its record.
+
+    Images of several strengths (DA-Fusion) come out of one batch.
+    """
+    settings = MethodSettings(strength=strength)
     made = samples(
         synthesize(model, data(tmp_path / "out", train_folder, "sdedit", settings=settings), show_progress=False)
     )
@@ -138,11 +145,14 @@ def test_sdedit_is_its_sources_noised(model: Synthesizer, train_folder: Path, tm
     assert {(key["kind"], key["prompt"], key["steps"]) for key in stored} == {("encoded", "", 0)}
     source = ImageFolder(train_folder)
     items = {item.name: item for item in source.pool}
-    for image, record in made[:3]:
+    drawn = {record["strength"] for _, record in made}
+    assert drawn <= ({strength} if isinstance(strength, float) else {*strength})
+    assert (len(drawn) > 1) == isinstance(strength, list)
+    for image, record in made:
         clean = model.backbone.encode(to_tensor(source.image(items[record["sources"][0]]), SIDE)[None])
         noise = Draws(0, record["label"], record["index"]).noise(model.backbone.latent_shape)
         prompt = f"a photo of a {record['class']}"
-        assert_pixels(model, image, Start(clean, (prompt,), strength=0.75, noise=noise[None]))
+        assert_pixels(model, image, Start(clean, (prompt,), strength=record["strength"], noise=noise[None]))
 
 
 def test_clean_and_inverted_latents_share_a_bank(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from augment.backbones.inversions import InversionKind, explicit, fixed_point, midpoint, null_text
-from augment.backbones.sampling import Condition, Inverted, Sampler, SamplerKind, Start, join, upload
+from augment.backbones.sampling import Condition, Inverted, Sampler, SamplerKind, Start, by_strength, join, upload
 from augment.backbones.schedule import Schedule, add_noise, halfway, stochastic_transfer, transfer
 from augment.errors import UserError
 
@@ -202,6 +202,11 @@ class Backbone(nn.Module, ABC):
         self.check_sampler(sampler)
         if sampler.eta > 0 and start.seeds is None:
             raise ValueError("eta > 0 needs a seed per latent in the start")
+        if isinstance(start.strength, tuple):
+            clean = torch.empty(start.latent.shape, device=self.device)
+            for rows, part in by_strength(start, start.strength):
+                clean[rows] = self.denoise(part, steps, guidance, sampler)
+            return clean
         left = max(1, round(steps * start.strength))
         z = start.latent.to(self.device, torch.float32)
         noise = None if start.noise is None else start.noise.to(self.device, torch.float32)

@@ -1,6 +1,6 @@
 """What goes into a sampler and what comes out of an inversion: starts, conditions, settings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal, Self
@@ -19,7 +19,7 @@ class Start:
     Attributes:
         latent: Float32 [B, C, h, w].
         prompts: One prompt per latent.
-        strength: Share of the schedule still to be denoised; 1 means t = T.
+        strength: Share of the schedule still to be denoised; 1 means t = T. One for all, or one per latent.
         noise: To be added to `latent`, then a clean one, at the level where denoising begins (SDEdit); like `latent`.
         unconditional: Embeddings that stand for "no prompt" at each step, float32 [B, steps, S, D] (null-text).
         negative: One prompt per latent that stands for "no prompt" (negative-prompt inversion).
@@ -30,7 +30,7 @@ class Start:
 
     latent: Tensor
     prompts: tuple[str, ...]
-    strength: float = 1.0
+    strength: float | tuple[float, ...] = 1.0
     unconditional: Tensor | None = None
     negative: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
@@ -50,6 +50,18 @@ class Start:
         return replace(self, **parts)
 
 
+def by_strength(start: Start, strengths: Sequence[float]) -> Iterator[tuple[list[int], Start]]:
+    """The rows of the batch that stand at one point of the schedule, and these rows as a batch of their own."""
+    for strength in sorted(set(strengths)):
+        rows = [row for row, own in enumerate(strengths) if own == strength]
+        parts: dict[str, Any] = {
+            name: value[rows] if isinstance(value, Tensor) else tuple(value[row] for row in rows)
+            for name, value in vars(start).items()
+            if isinstance(value, Tensor | tuple)
+        }
+        yield rows, replace(start, **parts | {"strength": strength})
+
+
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
     """A copy on the device; from pinned memory, so that the program need not wait for the device's earlier work."""
     if device.type != "cuda" or tensor.device.type == "cuda":
@@ -58,7 +70,7 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def stack(starts: Sequence[Start]) -> Start:
-    """One batch of starts that stand at the same point of the schedule."""
+    """One batch of single starts."""
 
     def rows(parts: Sequence[Tensor | None]) -> Tensor | None:
         given = [part for part in parts if part is not None]
@@ -67,10 +79,11 @@ def stack(starts: Sequence[Start]) -> Start:
     def words(parts: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
         return tuple(chain.from_iterable(part for part in parts if part is not None)) or None
 
+    strengths = tuple(start.strength for start in starts if not isinstance(start.strength, tuple))
     return Start(
         torch.cat([start.latent for start in starts]),
         tuple(prompt for start in starts for prompt in start.prompts),
-        starts[0].strength,
+        strengths[0] if len(set(strengths)) == 1 else strengths,
         rows([start.unconditional for start in starts]),
         words([start.negative for start in starts]),
         tuple(seed for start in starts for seed in start.seeds or ()) or None,

@@ -43,14 +43,15 @@ class MethodSettings:
     """What can be set of a method; null leaves it at its authors' value, and what a method does not have is refused.
 
     Args:
-        strength: `sdedit` (0.5 if null), `diff-mix` (0.7): share of the schedule that is denoised.
+        strength: `sdedit` (0.5 if null), `diff-mix` (0.7): share of the schedule that is denoised. Of a list, such as
+            DA-Fusion's [0.25, 0.5, 0.75, 1], `sdedit` draws one for each image.
         gamma: `diff-mix` (0.5): the label is strength^gamma on the prompt's class, the rest on the source's.
         blend: `tint`: share of fresh noise; null draws it uniformly from [0, 1] for each image.
         suffixes: `circle`: one of them, drawn at random, follows the prompt in the first stage of sampling.
         switch: `circle` (0.3): share of the schedule that the first stage takes.
     """
 
-    strength: ClosedUnitInterval | None = None
+    strength: ClosedUnitInterval | list[ClosedUnitInterval] | None = None
     gamma: PositiveFloat | None = None
     blend: ClosedUnitInterval | None = None
     suffixes: list[str] | None = None
@@ -73,8 +74,11 @@ def configure(name: MethodName, settings: MethodSettings = MethodSettings()) -> 
             )
     if "switch" in given and not given.get("suffixes"):
         raise UserError("settings.switch: there is nothing to switch to; give --data.settings.suffixes too")
-    if "suffixes" in given:
-        given["suffixes"] = tuple(given["suffixes"])
+    if "strength" in given and isinstance(given["strength"], list) and (name == "diff-mix" or not given["strength"]):
+        raise UserError(
+            f"settings.strength: {given['strength']} is no strength that '{name}' can take; give one number"
+        )
+    given = {setting: tuple(value) if isinstance(value, list) else value for setting, value in given.items()}
     configured: Method = replace(method, **given)
     return configured
 

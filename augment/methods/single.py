@@ -61,19 +61,24 @@ class SDEdit(Method):
     """A clean latent noised to a share of the schedule and denoised (SDEdit, Meng et al. 2022).
 
     With the class's prompt and no tuning this is Real Guidance (He et al. 2023; strength 0.1 in DiffDA-Eval's
-    comparison), and DA-Fusion (Trabucco et al. 2024; strength 0.25 to 1) without its learned token.
+    comparison); with the strengths 0.25, 0.5, 0.75 and 1 it is DA-Fusion (Trabucco et al. 2024) without its learned
+    token, which a textual inversion given to the backbone adds.
 
     Args:
-        strength: Share of the schedule that is denoised; 1 starts from noise, small values keep the image.
+        strength: Share of the schedule that is denoised; 1 starts from noise, small values keep the image. Of several
+            one is drawn for each image.
     """
 
-    strength: ClosedUnitInterval = 0.5
+    strength: ClosedUnitInterval | tuple[float, ...] = 0.5
     sources: ClassVar[int | None] = 1
     latents: ClassVar[LatentKind | None] = "encoded"
 
     def start(self, material: Material) -> Start:
         """The clean latent and the noise to be added; which level they meet at is the schedule's business."""
-        return Start(material.latents, (material.prompt,), float(self.strength), noise=material.noise()[None])
+        strength = self.strength
+        if isinstance(strength, tuple):
+            strength = strength[material.draws.choose(len(strength))]
+        return Start(material.latents, (material.prompt,), float(strength), noise=material.noise()[None])
 
 
 @dataclass(frozen=True)
