@@ -38,7 +38,8 @@ class Adequacy:
 
     Attributes:
         extractor: Its name.
-        count: Images on each side of a distance; small counts bias all of them alike.
+        count: Images on each side of a distance.
+        features: Numbers per image. With fewer images than these the distances are mostly bias, alike for all of them.
         halves: Distance of the other half of the real images.
         reconstructions: Of that half after the autoencoder.
         noise: Of images sampled from Gaussian noise, with the same classes' prompts.
@@ -48,6 +49,7 @@ class Adequacy:
 
     extractor: str
     count: int
+    features: int
     halves: float
     reconstructions: float
     noise: float
@@ -59,10 +61,22 @@ class Adequacy:
         """Name of the share of recognised images among a synthetic set's metrics."""
         return f"recognised_{self.extractor}"
 
-    def sufficient(self, synthetic: Mapping[str, float]) -> bool:
-        """Whether samples lie near the real images and the best row's classes are still recognised."""
+    def verdict(self, synthetic: Mapping[str, float]) -> str:
+        """Whether samples lie near the real images and the best row's classes are recognised, if that can be told.
+
+        Args:
+            synthetic: Share of the synthetic images whose class is recognised, by row.
+        """
         best = max(synthetic.values(), default=self.reconstructions_recognised)
-        return self.noise <= FAR * self.halves and best >= UNSEEN * self.real_recognised
+        if self.noise > FAR * self.halves or best < UNSEEN * self.real_recognised:
+            return "The backbone is NOT good enough to rank methods: this study tests the machinery, not the methods."
+        needed = max(FEW, self.features + 1)
+        if self.count < needed:
+            return (
+                f"Whether the backbone is good enough to rank methods cannot be told: two halves of {self.count} real "
+                f"images are too few for {self.features} features, {needed} each would do."
+            )
+        return "The backbone is good enough to compare methods on."
 
     def sentence(self, synthetic: Mapping[str, float]) -> str:
         """The verdict, with the figures that it rests on.
@@ -70,24 +84,18 @@ class Adequacy:
         Args:
             synthetic: Share of the synthetic images whose class is recognised, by row.
         """
-        verdict = (
-            "The backbone is good enough to compare methods on"
-            if self.sufficient(synthetic)
-            else "The backbone is NOT good enough to rank methods: what follows tests the machinery, not the methods"
-        )
         made = ""
         if synthetic:
             low, high = (choose(synthetic, key=lambda row: synthetic[row]) for choose in (min, max))
             made = f", and of {share(synthetic[low])} ({low}) to {share(synthetic[high])} ({high}) of synthetic images"
             if share(synthetic[low]) == share(synthetic[high]):
                 made = f", and of {share(synthetic[low])} of synthetic images"
-        few = " With so few images the distances say little." if self.count < FEW else ""
         return (
-            f"{verdict}. {frechet_name(self.extractor)} to one half of the real images: the other half "
+            f"{self.verdict(synthetic)} {frechet_name(self.extractor)} to one half of the real images: the other half "
             f"{self.halves:.3g}, the autoencoder's reconstructions of it {self.reconstructions:.3g}, plain noise "
             f"samples {self.noise:.3g} ({self.count} images each; more than {FAR:g} times the other half's counts as "
             f"too far). The extractor recognises the class of {share(self.real_recognised)} of real images, of "
-            f"{share(self.reconstructions_recognised)} of reconstructions{made}.{few}"
+            f"{share(self.reconstructions_recognised)} of reconstructions{made}."
         )
 
 
@@ -124,7 +132,7 @@ def measure_adequacy(
     )
     distances = [frechet_distance(real.values, other.values) for other in others]
     shares = [recognised(real, other) for other in others[:2]]  # the class of a noise sample is up to the model
-    return Adequacy(extractor.name, len(images), *distances, *shares)
+    return Adequacy(extractor.name, len(images), real.values.shape[1], *distances, *shares)
 
 
 def halves(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:

@@ -10,6 +10,7 @@ from augment.errors import UserError
 from augment.manifest import first_difference
 from augment.synthesis_data import SynthesisData, check_method
 from augment.synthesizer import Synthesizer
+from classify.filter import load_filter
 from classify.grid import Row
 
 
@@ -34,6 +35,8 @@ def check_rows(rows: Sequence[Row], synthesizer: Synthesizer, source: ImageSourc
                 "", source, row.method, shots, mixing=row.mixing, skip_bad=skip_bad, settings=row.settings
             )
             check_method(synthesizer, data)
+            if row.filter is not None:
+                load_filter(row.filter)
         except UserError as error:
             raise UserError(f"methods: row '{row.name}' at {shots} shots: {error}") from error
 

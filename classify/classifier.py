@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import timm
+import torch
 from jsonargparse.typing import (
     ClosedUnitInterval,
     NonNegativeFloat,
@@ -51,6 +52,8 @@ class Classifier(L.LightningModule):
         drop_rate: ClosedUnitInterval = 0.0,
     ) -> None:
         super().__init__()
+        if num_classes < 2:
+            raise UserError("source: images of one class leave nothing to classify; add a folder for another class")
         self.settings = {"opt": optimizer, "lr": lr, "weight_decay": weight_decay}
         self.warmup_steps = warmup_steps
         self.description = {
@@ -75,6 +78,24 @@ class Classifier(L.LightningModule):
         # Keeps the confidence of every test image: 8 bytes each, nothing for a test set.
         self.calibration = MulticlassCalibrationError(num_classes, n_bins=15, norm="l1")
         self.values: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def check_size(self, side: int) -> None:
+        """Refuse images of a size that the network cannot take.
+
+        Raises:
+            UserError: If so.
+        """
+        network = self.network.eval()
+        try:
+            network(torch.zeros(1, 3, side, side))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            wanted = resolve_data_config({}, model=network)["input_size"][-1]
+            raise UserError(
+                f"batches.image_size: '{self.description['name']}' cannot take {side} px "
+                f"({str(error).splitlines()[0]}); it was made for {wanted}"
+            ) from error
+        network.train()
 
     def configure_optimizers(self) -> Any:
         """timm's optimizer, and timm's cosine schedule over all steps of the trainer."""

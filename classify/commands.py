@@ -60,6 +60,10 @@ def fit_command(args: list[str]) -> None:
     cli = FitCLI(Classifier, ClassificationData, "classify fit", args, 0, defaults)
     data: ClassificationData = cli.datamodule
     check_synthetic_settings(data)
+    for name in ("extractor", "reference", "extractor_weights"):
+        if data.synthetic is None and cli.config[name] is not None:
+            raise UserError(f"{name}: '{cli.config[name]}' means nothing without --data.synthetic; give its folder")
+    cli.model.check_size(data.batches.image_size)
     output = Path(cli.config.output)
     reference = None
     if cli.trainer.is_global_zero and data.synthetic is not None and cli.config.extractor is not None:

@@ -36,15 +36,32 @@ Companion = TypeVar("Companion")
 def extractor_name(extractor: str) -> str:
     """What metrics of an extractor are named after: `inception`, `clip`, `dinov2`, or the model's or folder's own name.
 
-    `clip` is any CLIP image tower of timm that was not fine-tuned, `dinov2` any of its DINOv2 ViTs.
+    A `classifier` that `classify fit` saved is named after that command's output folder. `clip` is any CLIP image tower
+    of timm that was not fine-tuned, `dinov2` any of its DINOv2 ViTs.
+
+    Raises:
+        UserError: If it is a model of timm with a tag that timm does not know.
     """
-    config = get_pretrained_cfg(ALIASES.get(extractor, extractor))
+    try:
+        config = get_pretrained_cfg(ALIASES.get(extractor, extractor))
+    except RuntimeError as error:  # a tag that timm does not know
+        raise cannot_load(extractor, error) from error
     if config is not None:
         if is_clip_tower(extractor):
             return "clip"
         return "dinov2" if config.architecture.endswith("_dinov2") else extractor
-    name = Path(extractor).name.removeprefix("local-dir:")
+    folder = Path(extractor.removeprefix("local-dir:"))
+    name = folder.parent.name if folder.name == "classifier" and folder.parent.name else folder.name
     return f"local_{name}" if name in RESERVED and extractor != "inception" else name
+
+
+def cannot_load(extractor: str, error: Exception) -> UserError:
+    """What to say, and what to do instead."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserError(
+        f"extractor: '{extractor}' cannot be loaded ({reason}); for FID install chm-augment[fid] and be online "
+        f"once or give --extractor_weights, offline use --extractor digits or a timm model at hand"
+    )
 
 
 def is_clip_tower(extractor: str) -> bool:
@@ -124,11 +141,7 @@ class Extractor:
                 name = f"local-dir:{embedded}" if embedded.is_dir() else ALIASES.get(extractor, extractor)
                 self.network = TimmFeatures(name, weights)
         except LOADING_ERRORS as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"extractor: '{extractor}' cannot be loaded ({reason}); for FID install chm-augment[fid] and be online "
-                f"once or give --extractor_weights, offline use --extractor digits or a timm model at hand"
-            ) from error
+            raise cannot_load(extractor, error) from error
         self.network.to(device)
 
     @cached_property

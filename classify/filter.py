@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -77,22 +77,31 @@ def make_recogniser(
     extractor: str, real: Sequence[Example], classes: tuple[str, ...]
 ) -> tuple[Callable[[Sequence[Example]], list[int]], Literal["head", "nearest class mean"]]:
     """The function that names the class of each image, and what it decides by."""
-    embedded = EMBEDDED / extractor
-    name = f"local-dir:{embedded}" if embedded.is_dir() else ALIASES.get(extractor, extractor)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        network = timm.create_model(name, pretrained=True).eval().requires_grad_(False).to(device)
-        features = TimmFeatures(name).to(device)
-    except LOADING_ERRORS as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"synthetic_filter: '{extractor}' cannot be loaded ({reason}); offline use digits or local-dir:FOLDER"
-        ) from error
+    network, features = load_filter(extractor)
+    network, features = network.to(device), features.to(device)
     if tuple(network.pretrained_cfg.get("label_names") or ()) == classes:
         head = network.get_classifier()
         return lambda examples: head(embed(features, examples)).argmax(1).tolist(), "head"
     means = class_means(embed(features, real), torch.tensor([e.label for e in real], device=device), len(classes))
     return lambda examples: (F.normalize(embed(features, examples)) @ means.T).argmax(1).tolist(), "nearest class mean"
+
+
+def load_filter(extractor: str) -> tuple[Any, TimmFeatures]:
+    """The extractor as timm's model, with its head, and as features.
+
+    Raises:
+        UserError: If the weights cannot be had.
+    """
+    embedded = EMBEDDED / extractor
+    name = f"local-dir:{embedded}" if embedded.is_dir() else ALIASES.get(extractor, extractor)
+    try:
+        return timm.create_model(name, pretrained=True).eval().requires_grad_(False), TimmFeatures(name)
+    except LOADING_ERRORS as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"synthetic_filter: '{extractor}' cannot be loaded ({reason}); offline use digits or local-dir:FOLDER"
+        ) from error
 
 
 def class_means(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:

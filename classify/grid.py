@@ -137,6 +137,10 @@ def make_rows(
             raise UserError(
                 f"methods: row '{name}' has an unknown method '{given.method}'; choose from none, {', '.join(METHODS)}"
             )
+        if name == "none" and given.method != "none":
+            raise UserError(
+                f"methods: 'none' names real images alone, not '{given.method}'; give that row another name"
+            )
         rows.append(
             Row(
                 name,
@@ -211,13 +215,22 @@ def checked(kind: type, settings: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def make_groups(rows: Sequence[Row], contenders: Sequence[Contender], seeds: NonNegativeInt) -> list[Group]:
-    """All cells, seed by seed so that a study that was stopped is balanced, those that share a set together."""
+    """All cells, seed by seed so that a study that was stopped is balanced, those that share a set together.
+
+    Raises:
+        UserError: If two cells would share a file.
+    """
     groups: dict[str, list[Cell]] = {}
+    files: dict[str, Cell] = {}
     for seed in range(seeds):
         for shots in sorted({number for row in rows for number in row.shots}):
             for row in rows:
                 for contender in contenders:
                     if shots in row.shots and shots in contender.shots:
                         cell = Cell(row, shots, seed, contender)
-                        groups.setdefault(repr((seed, shots, cell.synthetic)), []).append(cell)
+                        if (other := files.setdefault(cell.slug, cell)) is not cell:
+                            raise UserError(f"methods: '{other}' and '{cell}' cannot be told apart; rename a row")
+                        # Cells without a set have nothing to share, and may run side by side.
+                        shared = cell.slug if cell.synthetic is None else repr((seed, shots, cell.synthetic))
+                        groups.setdefault(shared, []).append(cell)
     return [Group(cells[0].synthetic, tuple(cells)) for cells in groups.values()]

@@ -59,7 +59,8 @@ class StudyProgress:
         if event.kind == "running":
             self._running.append(name)
         else:
-            self._running.remove(name)
+            if name in self._running:  # a process may die before it says what it is at
+                self._running.remove(name)
             self._bar.advance(self._all)
         if event.kind == "failed":
             self.failed.append(f"{name}: {event.text}")

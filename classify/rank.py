@@ -36,13 +36,17 @@ def rank(studies: Sequence[Path]) -> Ranking:
         UserError: If a folder holds no study's results, or the blocks have fewer than two rows in common.
     """
     blocks: dict[str, dict[str, float]] = {}
+    if twice := [folder for n, folder in enumerate(studies) if folder in studies[:n]]:
+        raise UserError(f"rank: '{twice[0]}' is given twice; name each study once")
+    names = [folder.name for folder in studies]
     for folder in studies:
+        label = folder.name if names.count(folder.name) == 1 else folder
         path = folder / "results.csv"
         if not path.is_file():
             raise UserError(f"rank: no '{path}'; give folders that `classify study` wrote")
         for (classifier, shots), cells in pd.read_csv(path).groupby(["classifier", "shots"]):
             accuracy = cells.groupby("row")["top1"].mean()
-            blocks[f"{folder.name}, {classifier}, {shots} shots"] = {str(row): float(v) for row, v in accuracy.items()}
+            blocks[f"{label}, {classifier}, {shots} shots"] = {str(row): float(v) for row, v in accuracy.items()}
     common = [row for row in next(iter(blocks.values())) if all(row in scores for scores in blocks.values())]
     if len(common) < 2:
         raise UserError(f"rank: the {len(blocks)} blocks of these studies have fewer than two rows in common")
@@ -52,7 +56,7 @@ def rank(studies: Sequence[Path]) -> Ranking:
 
 def print_ranking(ranking: Ranking) -> None:
     """Print the rows, best first, with their rank in each block."""
-    table = Table(title="rank by mean accuracy, 1 is best; mean ± 95 % interval over blocks")
+    table = Table(title="rank by mean accuracy, 1 is best; mean ± 95 % interval, too narrow where blocks share images")
     table.add_column("row", no_wrap=True)
     for column in ("mean rank", *ranking.blocks):
         table.add_column(column, justify="right")

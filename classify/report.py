@@ -12,12 +12,12 @@ from rich.table import Table
 from augment.data import ImageSource
 from classify.pages import Page, Section, render
 from classify.sections import (
-    backbone_section,
     block_section,
     classes_section,
     difference,
     images_section,
     latents_section,
+    read_adequacy,
     shots_section,
 )
 from classify.summary import BASELINE, TESTS, Results, Summary, number, percent, summarize
@@ -33,6 +33,7 @@ def write_report(
     reference: str | None,
     command: str,
     skip_bad: bool,
+    missing: int,
 ) -> None:
     """Write the tables, figures and pages of a study, and print its tables.
 
@@ -44,12 +45,19 @@ def write_report(
         reference: Row that all others are compared with, beside the baseline.
         command: How the study was started.
         skip_bad: Whether unreadable images were passed over.
+        missing: Cells that failed.
     """
     summary = summarize(results, reference)
+    judged = read_adequacy(folder, results)
+    answer = [summary.answer, *(block.answer for block in summary.blocks)]
+    if missing:
+        answer.insert(0, f"{missing} of {missing + len(results)} cells failed and are missing from every figure below.")
+    if judged is not None:
+        answer.insert(0, judged[0].verdict(judged[1]))
     write_csv(folder / "results.csv", results)
     (folder / "figures").mkdir(exist_ok=True)
     sections = [
-        backbone_section(folder, results),
+        None if judged is None else Section("Is the backbone good enough?", judged[0].sentence(judged[1])),
         Section("How to read the figures", TESTS),
         shots_section(folder, summary),
         *(block_section(folder, block, summary, results) for block in summary.blocks),
@@ -59,7 +67,7 @@ def write_report(
     ]
     page = Page(
         TITLE,
-        (summary.answer, *(block.answer for block in summary.blocks)),
+        tuple(answer),
         tuple(section for section in sections if section is not None),
         command,
         json.dumps(config, indent=2, ensure_ascii=False),
@@ -67,7 +75,7 @@ def write_report(
         f"results.csv. " + ", ".join(f"{name} {version}" for name, version in config["versions"].items()),
     )
     render(folder, page)
-    print_tables(summary, folder)
+    print_tables(summary, answer, folder)
 
 
 def write_csv(path: Path, results: Sequence[Results]) -> None:
@@ -75,13 +83,13 @@ def write_csv(path: Path, results: Sequence[Results]) -> None:
     flat = [
         {name: value for name, value in cell.items() if not isinstance(value, dict | list)}
         | cell["set"]
-        | {f"seconds_{stage}": round(value, 3) for stage, value in cell["seconds"].items()}
+        | {f"seconds_{stage}": round(value, 3) for stage, value in cell["seconds"].items() if value is not None}
         for cell in results
     ]
     pd.DataFrame(flat).to_csv(path, index=False)
 
 
-def print_tables(summary: Summary, folder: Path) -> None:
+def print_tables(summary: Summary, answer: Sequence[str], folder: Path) -> None:
     """Print a short table of each block and the answer to the terminal."""
     console = Console()
     if not console.is_terminal:
@@ -96,6 +104,6 @@ def print_tables(summary: Summary, folder: Path) -> None:
             found = [number(line.measures[measure]) if measure in line.measures else "–"] if measure else []
             table.add_row(line.row, percent(line.accuracy), gain, p, *found)
         console.print(table)
-    for sentence in (summary.answer, *(block.answer for block in summary.blocks)):
+    for sentence in answer:
         console.print(sentence, highlight=False)
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)

@@ -46,7 +46,7 @@ class Made:
     dataset: Path | None
     metrics: dict[str, float]
     caveats: list[str]
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,14 @@ class Runner:
         if own != (MethodSettings(), self.mixing, self.plan):
             name += f"-{fingerprint({'own': [asdict(part) for part in own]})[:8]}"
         dataset, note = self.folder / "datasets" / name, self.folder / "sets" / f"{name}.json"
-        if not note.is_file():
-            write_note(note, self._make_set(wanted, dataset))
-        made = json.loads(note.read_text(encoding="utf-8"))
+        made = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else self._make_set(wanted, dataset)
+        if "metrics" not in made:
+            write_note(note, made)  # what is known of the sampling is kept should the measuring be interrupted
+            few_shot = self._data(wanted, dataset).few_shot
+            measured = [reference.measure(dataset, self.source, few_shot) for reference in self.references]
+            made["metrics"] = {metric: value for one in measured for metric, value in one.values.items()}
+            made["caveats"] = [caveat for one in measured for caveat in one.caveats]
+            write_note(note, made)
         return Made(dataset, made["metrics"], made["caveats"], made["seconds"])
 
     def _make_set(self, wanted: SyntheticSet, dataset: Path) -> dict[str, Any]:
@@ -152,18 +157,13 @@ class Runner:
         data = self._data(wanted, dataset)
         synthesize(self.synthesizer, data, make_trainer, show_progress=False)
         run = json.loads((dataset / "run.json").read_text(encoding="utf-8"))
-        # A resumed run made only some of the images; the cost of all of them is what methods are compared by.
+        # A resumed run made only some of the images; the cost of all of them is what methods are compared by. One that
+        # was killed before it noted its time left nothing to tell it by.
         images = wanted.plan.per_class * len(self.source.classes)
-        seconds = run["seconds"]["synthesize"] * (images / run["images"] if run["images"] else 1.0)
+        seconds = run["seconds"]["synthesize"] * images / run["images"] if run["images"] else None
         seen = statistics.summary()
-        measured = [reference.measure(dataset, self.source, data.few_shot) for reference in self.references]
-        return {
-            "metrics": {name: value for one in measured for name, value in one.values.items()},
-            "caveats": [caveat for one in measured for caveat in one.caveats],
-            "images": images,
-            "seconds": seconds,
-            "latents": None if seen is None else asdict(seen),
-        }
+        whole = seen is not None and seen.count == images
+        return {"images": images, "seconds": seconds, "latents": asdict(seen) if seen is not None and whole else None}
 
     def _data(self, wanted: SyntheticSet, output: Path) -> SynthesisData:
         return SynthesisData(
@@ -205,7 +205,13 @@ class Runner:
         }
         if data.filtered is not None:
             dropped = sum(data.filtered.dropped.values())
-            results["dropped"] = dropped / (dropped + data.filtered.kept)
+            results["dropped"] = float(dropped)
+            results["dropped_share"] = dropped / (dropped + data.filtered.kept)
+            results["caveats"] = made.caveats + [
+                f"the filter of row '{row.name}' left no synthetic image of class '{name}' with seed {cell.seed}"
+                for name, count in data.filtered.dropped.items()
+                if count == row.plan.per_class
+            ]
         write_note(self._path(cell), results | fitted.results)
 
     def _path(self, cell: Cell) -> Path:

@@ -1,6 +1,7 @@
 """What does a study's report show? One function per section: its tables, its charts and what to look for."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,8 +30,8 @@ from classify.summary import (
 GRID_ROWS = 3
 
 
-def backbone_section(folder: Path, results: Sequence[Results]) -> Section | None:
-    """Whether the backbone is good enough to rank anything."""
+def read_adequacy(folder: Path, results: Sequence[Results]) -> tuple[Adequacy, dict[str, float]] | None:
+    """How good the backbone was found to be, and the share of each row's images whose class is recognised."""
     path = folder / "adequacy.json"
     if not path.is_file():
         return None
@@ -39,8 +40,7 @@ def backbone_section(folder: Path, results: Sequence[Results]) -> Section | None
     for cell in results:
         if adequacy.recognition in cell["set"]:
             found.setdefault(cell["row"], []).append(cell["set"][adequacy.recognition])
-    shares = {row: sum(values) / len(values) for row, values in found.items()}
-    return Section("Is the backbone good enough?", adequacy.sentence(shares))
+    return adequacy, {row: sum(values) / len(values) for row, values in found.items()}
 
 
 def value(e: Estimate | None, text: str, strong: bool = False) -> Value:
@@ -76,7 +76,8 @@ def measures_table(block: Block, summary: Summary) -> Table:
         found = line.scores | line.measures
         names = (*summary.scores, *summary.measures)
         cells = [value(found.get(name), number(found[name]) if name in found else "") for name in names]
-        seconds = [Value(f"{spent:.1f}", spent) for spent in (line.synthesis, line.training)]
+        times = (line.synthesis, line.training)
+        seconds = [Value("–") if math.isnan(spent) else Value(f"{spent:.1f}", spent) for spent in times]
         rows.append((Value(line.row, line.row), *cells, *seconds))
     return Table(("row", *summary.scores, *summary.measures, "synthesis, s", "training, s"), tuple(rows))
 
@@ -97,10 +98,10 @@ def block_section(folder: Path, block: Block, summary: Summary, results: Sequenc
             caption = "Does a synthetic set nearer to the real images train a better classifier?"
             pictures.append(Picture(file, f"Accuracy against {measure}", caption))
     if len(accuracy) > 1:
-        costs = {line.row: line.cost for line in block.lines}
+        costs = {line.row: line.cost for line in block.lines if not math.isnan(line.cost)}
         label = "seconds of synthesis and training"
         accuracy_against(folder / f"figures/cost-{name}.png", accuracy, costs, label, front=True)
-        caption = "Grey line: rows that no cheaper one beats (Pareto front). Inversion, shared by all, is not counted."
+        caption = "Grey line: rows that no cheaper one beats (Pareto front). Latents are not counted: see below."
         pictures.append(Picture(f"figures/cost-{name}.png", "Accuracy against cost", caption))
     tables = [("", accuracy_table(block, summary.reference)), ("Other measures", measures_table(block, summary))]
     if block.pairs:
@@ -178,7 +179,20 @@ def latents_section(folder: Path, results: Sequence[Results]) -> Section | None:
         f"is the largest magnitude among the channels' means, 0 for Gaussian noise."
     )
     table = Table(("latents", "norm/√L", "its spread", "channel bias"), tuple(rows))
-    return Section("Latents before and after mixing", note, (("", table),)) if rows else None
+    costs = ("What latents cost: each seed makes them once, for all rows that begin with them", latents_costs(folder))
+    return Section("Latents before and after mixing", note, (("", table), costs)) if rows else None
+
+
+def latents_costs(folder: Path) -> Table:
+    """Seconds that a seed spends on each kind of latents, and how well they lead back to the images."""
+    notes: dict[str, list[dict[str, float]]] = {}
+    for path in sorted(folder.glob("inversions/*.json")):
+        notes.setdefault(path.stem.split("-")[0], []).append(json.loads(path.read_text(encoding="utf-8")))
+    rows = []
+    for kind, found in notes.items():
+        images, seconds, psnr = (estimate([note[name] for note in found]) for name in ("new", "seconds", "psnr"))
+        rows.append((Value(kind, kind), *(value(e, number(e)) for e in (images, seconds, psnr))))
+    return Table(("latents", "images", "seconds a seed", "round trip, dB"), tuple(rows))
 
 
 def images_section(folder: Path, results: Sequence[Results], source: ImageSource, skip_bad: bool) -> Section:

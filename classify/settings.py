@@ -87,6 +87,10 @@ class Batches:
         Raises:
             UserError: If one does.
         """
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise UserError(f"batches.crop_scale: {list(self.crop_scale)} must rise, above 0 and up to 1")
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise UserError(f"batches.crop_ratio: {list(self.crop_ratio)} must rise, above 0")
         share, rest = divmod(self.batch_size, processes)
         if rest:
             raise UserError(

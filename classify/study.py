@@ -96,7 +96,9 @@ def study(
     if reference is not None and reference not in [row.name for row in rows]:
         raise UserError(f"reference: no row is named '{reference}'; choose from {', '.join(row.name for row in rows)}")
     for contender in contenders:
-        contender.build(len(source.classes))
+        classifier = contender.build(len(source.classes))
+        for side in {row.batches.image_size for row in rows}:
+            classifier.check_size(side)
     extractors = (extractor,) if isinstance(extractor, str) else tuple(extractor)
     if not extractors or len({extractor_name(name) for name in extractors}) < len(extractors):
         raise UserError(f"extractor: {list(extractors)} must be names that differ, one or more")
@@ -116,6 +118,8 @@ def study(
         "versions": library_versions(),
     }
     description = config | {
+        "mixing": asdict(mixing),
+        "plan": asdict(plan),
         "rows": {row.name: describe_row(row) for row in rows},
         "classifiers": {contender.name: contender.settings for contender in contenders},
     }
@@ -156,7 +160,7 @@ def study(
     cells.sort(key=lambda cell: order.index(cell.row.name))
     results = [found for cell in cells if (found := runner.finished(cell)) is not None]
     if results:
-        write_report(folder, results, source, description, reference, command, skip_bad)
+        write_report(folder, results, source, description, reference, command, skip_bad, len(cells) - len(results))
     if progress.failed:
         raise UserError(
             f"{len(progress.failed)} of {len(cells)} cells failed; run the same command again to repeat them alone "

@@ -71,14 +71,20 @@ class Block:
 
     @property
     def best(self) -> Line:
-        """The row with the highest mean accuracy."""
-        return max(self.lines, key=lambda line: line.accuracy.mean)
+        """The row with the highest mean accuracy, among those that have been run with the most seeds."""
+        most = max(line.accuracy.count for line in self.lines)
+        return max(self.whole(most), key=lambda line: line.accuracy.mean)
+
+    def whole(self, seeds: int) -> list[Line]:
+        """The rows that have been run with so many seeds."""
+        return [line for line in self.lines if line.accuracy.count == seeds]
 
     @property
     def answer(self) -> str:
         """The finding, as far as the corrected tests allow one."""
         best = self.best
-        seeds = f"{self.seeds} {'seed' if self.seeds == 1 else 'seeds'}"
+        count = best.accuracy.count
+        seeds = f"{count} {'seed' if count == 1 else 'seeds'}"
         text = f"{self.name}: highest mean accuracy {best.row}, {percent(best.accuracy)} % over {seeds}"
         compared = [line for line in self.lines if line.gain is not None]
         baseline = next((line for line in self.lines if line.row == BASELINE), None)
@@ -88,6 +94,8 @@ class Block:
             text += ". " + self._verdict(compared)
         else:
             text += "."
+        if fewer := [line for line in self.lines if line.accuracy.count < count]:
+            text += f" Not among them, run with fewer seeds: {', '.join(line.row for line in fewer)}."
         if self.pairs:
             text += " Channel-wise mean adjustment: " + "; ".join(
                 f"{pair.adjusted} against {pair.plain} {points(pair.comparison.change)} points"
@@ -98,15 +106,16 @@ class Block:
         return text
 
     def _verdict(self, compared: Sequence[Line]) -> str:
-        if self.seeds < 2:
+        tested = [line for line in compared if line.gain and line.gain.change.has_interval]
+        if not tested:
             return f"One seed tells nothing about the {len(compared)} differences from {BASELINE}."
         found = [(line.row, line.gain.change) for line in compared if line.gain and line.gain.significant]
         better = [f"{row} ({points(change)})" for row, change in found if change.mean > 0]
         worse = [f"{row} ({points(change)})" for row, change in found if change.mean < 0]
         if not found:
-            return f"No difference from {BASELINE} is significant among {len(compared)}."
+            return f"No difference from {BASELINE} is significant among {len(tested)}."
         return (
-            f"Significantly better than {BASELINE}, of {len(compared)}: {', '.join(better) or 'no row'}; "
+            f"Significantly better than {BASELINE}, of {len(tested)}: {', '.join(better) or 'no row'}; "
             f"significantly worse: {', '.join(worse) or 'no row'}."
         )
 
@@ -130,8 +139,11 @@ class Summary:
             if line.gain is not None and line.gain.significant
         ]
         better = [f"{row} ({name}: {points(gain.change)} points)" for row, name, gain in gains if gain.change.mean > 0]
+        rows = {line.row for block in self.blocks for line in block.lines}
+        if rows == {BASELINE}:
+            return f"Real images alone ({BASELINE}) are the only row: nothing is compared."
         if not any(line.gain is not None for block in self.blocks for line in block.lines):
-            return "There is no row of real images alone to compare with."
+            return f"No row is named {BASELINE}, so nothing is compared with real images alone."
         if all(block.seeds < 2 for block in self.blocks):
             return "With one seed no difference can be told from chance."
         if not better:
@@ -187,7 +199,7 @@ def _block(cells: Sequence[Results], classifier: str, shots: int, reference: str
             versus.get(row),
             means([cell["set"] for cell in members.values()]),
             means([_scores(cell) for cell in members.values()]),
-            *(means([cell["seconds"] for cell in members.values()])[stage].mean for stage in ("synthesize", "train")),
+            *(mean_seconds(list(members.values()), stage) for stage in ("synthesize", "train")),
         )
         for row, members in rows.items()
     ]
@@ -205,10 +217,17 @@ def means(records: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
     return {name: estimate([record[name] for record in records if name in record]) for name in names}
 
 
+def mean_seconds(cells: Sequence[Results], stage: str) -> float:
+    """Mean over the cells that noted their time; NaN if none did."""
+    spent = [cell["seconds"][stage] for cell in cells if cell["seconds"][stage] is not None]
+    return sum(spent) / len(spent) if spent else float("nan")
+
+
 def class_differences(cells: Sequence[Results]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean accuracy of each class under the baseline [1, classes], and the others' differences [rows, classes]."""
-    frame = pd.DataFrame([{"row": cell["row"], "seed": cell["seed"], **cell["per_class"]} for cell in cells])
-    tables = {row: members.drop(columns="row").set_index("seed") for row, members in frame.groupby("row", sort=False)}
+    places = pd.MultiIndex.from_tuples([(cell["row"], cell["seed"]) for cell in cells])
+    frame = pd.DataFrame([cell["per_class"] for cell in cells], index=places)
+    tables = {row: frame.loc[row] for row in dict.fromkeys(cell["row"] for cell in cells)}
     baseline = tables.pop(BASELINE)
     changes = {row: (table - baseline).mean() for row, table in tables.items()}
     return pd.DataFrame({BASELINE: baseline.mean()}).T, pd.DataFrame(changes).T
@@ -238,8 +257,8 @@ def p_value(comparison: Comparison) -> str:
 
 TESTS = (
     f"Mean ± 95 % interval over seeds (Student's t, not corrected for the number of comparisons). Differences are "
-    f"paired by seed: every row of a seed shares few-shot images, mixing weights, initial weights and the number of "
-    f"optimizer steps. p: paired t-test (sign test where all seeds differ alike), corrected by Holm for all rows "
-    f"of the table; bold: p < {LEVEL:g}. No choice "
-    f"was made on the test images; the highest mean is the highest on them."
+    f"paired by seed: every row of a seed shares few-shot images, initial weights, the number of optimizer steps and, "
+    f"unless it has settings of its own, mixing weights. p: paired t-test (sign test where all seeds differ alike), "
+    f"corrected by Holm for all rows of the table; bold: p < {LEVEL:g}. No choice was made on the test images; the "
+    f"highest mean is the highest on them."
 )

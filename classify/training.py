@@ -56,6 +56,11 @@ def check_test_images(source: ImageSource, few_shot: Sequence[FewShotSet]) -> No
     """
     chosen = {shot.sha256: shot.name for members in few_shot for shot in members.all}
     for item in source.test:
-        source.image(item)
+        try:
+            source.image(item)
+        except UserError as error:
+            raise UserError(
+                f"test {str(error).split('; ')[0]}; no test image is ever passed over: replace it"
+            ) from error
         if (name := chosen.get(source.sha256(item))) is not None:
             raise UserError(f"test image '{item.name}' is also the few-shot image '{name}'; keep the two apart")

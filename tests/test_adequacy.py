@@ -15,9 +15,9 @@ from classify.adequacy import Adequacy, halves, measure_adequacy
 from classify.extractor import Extractor
 from classify.features import image_features
 from classify.latents import norms_and_channels, summarize
-from classify.metrics import recognised
+from classify.metrics import frechet_distance, recognised
 
-GOOD = Adequacy("x", 200, 3.5, 3.6, 4.0, 0.98, 0.97)
+GOOD = Adequacy("x", 200, 96, 3.5, 3.6, 4.0, 0.98, 0.97)
 
 
 def test_a_good_backbone_is_said_to_be_one() -> None:
@@ -44,11 +44,26 @@ def test_a_poor_backbone_is_said_to_be_one(adequacy: Adequacy, synthetic: dict[s
 
 
 def test_one_row_that_loses_its_classes_is_no_verdict_on_the_backbone() -> None:
-    assert GOOD.sufficient({"lin/0": 0.1, "nin/0": 0.9})
+    assert GOOD.verdict({"lin/0": 0.1, "nin/0": 0.9}).startswith("The backbone is good enough")
 
 
-def test_few_images_are_said_to_be_few() -> None:
-    assert replace(GOOD, count=20).sentence({}).endswith("With so few images the distances say little.")
+@pytest.mark.parametrize(("count", "features", "needed"), [(20, 16, 50), (200, 2048, 2049), (96, 96, 97)])
+def test_too_few_images_allow_no_praise(count: int, features: int, needed: int) -> None:
+    """With fewer images than features the halves' distance is bias, and anything looks near beside it."""
+    few = replace(GOOD, count=count, features=features)
+    assert few.verdict({}).startswith("Whether the backbone is good enough to rank methods cannot be told")
+    assert f"{count} real images are too few for {features} features, {needed} each would do" in few.verdict({})
+    assert "NOT good enough" in replace(few, noise=35.1).verdict({})
+    assert "is good enough to compare" in replace(few, count=needed).verdict({})
+
+
+def test_bias_would_have_passed_a_collapsed_model() -> None:
+    """Why the count matters: one single image, over and over, is within ten times of two halves of real ones."""
+    random = torch.Generator().manual_seed(0)
+    spread = torch.arange(1, 513) ** -0.5
+    first, second = (torch.randn(60, 512, generator=random) * spread for _ in range(2))
+    collapsed = torch.zeros(60, 512)
+    assert frechet_distance(first, collapsed) < 10 * frechet_distance(first, second)
 
 
 def test_halves_share_no_image() -> None:
@@ -66,11 +81,12 @@ def test_the_embedded_backbone_is_good_enough_and_an_untrained_one_is_not(model_
         size = model.backbone.image_size
         found[name] = measure_adequacy(model, Digits(), Extractor("digits", None, size))
     good, poor = found.values()
-    assert good.sufficient({})
+    assert "is good enough to compare" in good.verdict({})
+    assert (good.count, good.features) == (200, 96)
     assert good.real_recognised > 0.95
     assert good.reconstructions_recognised > 0.95
     assert good.reconstructions < 2 * good.halves
-    assert not poor.sufficient({})
+    assert "NOT good enough" in poor.verdict({})
     assert poor.noise > 10 * poor.halves
 
 

@@ -369,6 +369,8 @@ def test_half_precision_weights_meet_half_precision_images(train_folder: Path, m
         ("--data.batches.synthetic_use", "replace", "data.batches.synthetic_use: replace"),
         ("--data.batches.synthetic_smoothing", "0.2", "data.batches.synthetic_smoothing: 0.2"),
         ("--data.synthetic_filter", "digits", "data.synthetic_filter: 'digits'"),
+        ("--extractor", "digits", "extractor: 'digits'"),
+        ("--reference", "real", "reference: 'real'"),
     ],
 )
 def test_fit_refuses_settings_of_a_synthetic_set_that_is_not_there(
@@ -376,6 +378,26 @@ def test_fit_refuses_settings_of_a_synthetic_set_that_is_not_there(
 ) -> None:
     error = fails(main, fit_args(tmp_path / "out", train_folder, test_folder, option, value), 1)
     assert error == f"classify fit: {text} means nothing without --data.synthetic; give its folder\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--model.name", "vit_tiny_patch16_224", "batches.image_size: 'vit_tiny_patch16_224' cannot take 16 px"),
+        ("--data.batches.crop_scale", "[0, 1]", "batches.crop_scale: [0.0, 1.0] must rise, above 0 and up to 1"),
+        ("--data.batches.crop_ratio", "[2, 1]", "batches.crop_ratio: [2.0, 1.0] must rise, above 0"),
+    ],
+)
+def test_fit_refuses_what_cannot_be_trained(
+    train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails, option: str, value: str, text: str
+) -> None:
+    assert text in fails(main, fit_args(tmp_path / "out", train_folder, test_folder, option, value), 1)
+
+
+def test_one_class_is_nothing_to_classify(test_folder: Path, tmp_path: Path, fails: Fails) -> None:
+    single = make_images(tmp_path / "single", 5, 0, {"rød": (200, 0, 0)})
+    error = fails(main, fit_args(tmp_path / "out", single, test_folder), 1)
+    assert "images of one class leave nothing to classify" in error
 
 
 def test_fit_filters_and_reports_what_it_dropped(

@@ -102,6 +102,9 @@ def test_the_identity_follows_weights_and_sizes(folder: str) -> None:
         ("inception_v3", "inception_v3"),
         ("local-dir:/some/where/mine", "mine"),
         ("local-dir:mine", "mine"),
+        ("local-dir:runs/birds/classifier", "birds"),
+        ("local-dir:classifier", "classifier"),
+        ("local-dir:clip/classifier", "local_clip"),
         # A folder's name cannot claim to be what it is not.
         ("local-dir:/some/where/inception", "local_inception"),
         ("local-dir:clip", "local_clip"),

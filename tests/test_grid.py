@@ -46,6 +46,7 @@ def test_an_entry_changes_what_it_names_and_no_more() -> None:
         ([Entry("sdedit", "x", settings={"power": 1})], r"row 'x', settings: there is no setting 'power'"),
         ([Entry(name="x", mixing={"sources": 0})], r"row 'x', mixing: .*\"sources\""),
         ([Entry(name="x", shots=[2])], r"row 'x': 2 shots are not among the study's shots \[1, 5\]; add them there"),
+        ([Entry("fix/0", "none")], r"methods: 'none' names real images alone, not 'fix/0'; give that row another"),
         (["none", "none"], r"methods: 'none' and 'none' cannot be told apart"),
         (["fix/0", Entry(name="fix-0")], r"methods: 'fix/0' and 'fix-0' cannot be told apart; give one another name"),
     ],
@@ -54,6 +55,14 @@ def test_a_wrong_row_is_named(entries: list[str | Entry], expected: str) -> None
     with pytest.raises(UserError, match=expected) as error:
         rows(*entries)
     assert "\n" not in str(error.value)
+
+
+def test_cells_that_would_share_a_file_are_refused() -> None:
+    contenders = make_contenders({"r": {}, "small-r": {}}, (1, 5))
+    with pytest.raises(
+        UserError, match=r"'none, small-r, 1 shots, seed 0' and 'none-small, r, .*' cannot be told apart"
+    ):
+        make_groups(rows("none", Entry(name="none-small")), contenders, 1)
 
 
 def test_classifiers_take_the_settings_of_fit() -> None:

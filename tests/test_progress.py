@@ -1,8 +1,14 @@
+"""What is shown while images are made and cells are run."""
+
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Job
+
+from classify.progress import StudyProgress
+from classify.runner import Event
 
 
 def test_images_rate_and_time_left_are_shown(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,3 +26,12 @@ def test_a_resumed_run_counts_what_is_left(job: Job, tmp_path: Path, capsys: pyt
     error = capsys.readouterr().err
     assert re.search(r"synthesize .*4/4 ", error)
     assert "invert" not in error
+
+
+def test_a_cell_that_fails_before_it_began_is_counted() -> None:
+    """Its process may die before it says what it is at."""
+    cell: Any = "none, resnet, 5 shots, seed 0"
+    progress = StudyProgress(2, 0)
+    progress.tell(Event("failed", cell, "its process ended with code -9"))
+    assert progress.failed == ["none, resnet, 5 shots, seed 0: its process ended with code -9"]
+    assert progress.done == 0

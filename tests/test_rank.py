@@ -47,6 +47,15 @@ def test_studies_without_common_rows(tmp_path: Path) -> None:
         rank(folders)
 
 
+def test_studies_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    folders = [study(tmp_path / name / "out", none=(0.5,), fix=(0.8,)) for name in ("x", "y")]
+    assert rank(folders).blocks == [f"{folder}, resnet, 5 shots" for folder in folders]
+    with pytest.raises(UserError, match="out' is given twice; name each study once"):
+        rank([folders[0], folders[0]])
+
+
 def test_a_folder_that_is_no_study(tmp_path: Path, fails: Fails) -> None:
     error = fails(main, ["rank", str(tmp_path)], 1)
     assert error == f"classify rank: rank: no '{tmp_path}/results.csv'; give folders that `classify study` wrote\n"

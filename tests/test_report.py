@@ -115,7 +115,9 @@ def test_without_a_baseline_there_are_no_gains() -> None:
     summary = summarize([c for c in CELLS if c["row"] != "none"])
     assert [line.gain for line in summary.blocks[0].lines] == [None, None]
     assert len(summary.blocks[0].pairs) == 1
-    assert summary.answer == "There is no row of real images alone to compare with."
+    assert summary.answer == "No row is named none, so nothing is compared with real images alone."
+    alone = summarize([c for c in CELLS if c["row"] == "none"])
+    assert alone.answer == "Real images alone (none) are the only row: nothing is compared."
 
 
 def test_the_answer_names_what_is_significant() -> None:
@@ -134,6 +136,15 @@ def test_the_answer_says_so_when_nothing_is_significant() -> None:
     summary = summarize([c for c in CELLS if c["row"] != "fix/chm"])
     assert summary.answer == "No row is significantly better than real images alone (none)."
     assert "No difference from none is significant among 1." in summary.blocks[0].answer
+
+
+def test_a_row_with_fewer_seeds_is_not_called_the_best() -> None:
+    """Its mean is of other seeds, and one seed is no test."""
+    found = block([*CELLS, cell("lucky", 2, 0.99)])
+    assert found.best.row == "fix/chm"
+    assert "highest mean accuracy fix/chm, 85.4 ± 23.7 % over 3 seeds" in found.answer
+    assert "Significantly better than none, of 2: fix/chm" in found.answer
+    assert "Not among them, run with fewer seeds: lucky." in found.answer
 
 
 def test_one_seed_claims_nothing() -> None:
@@ -157,6 +168,13 @@ def test_differences_by_class_are_paired_by_seed() -> None:
     assert table.rows[2][1].shade == 1
 
 
+def test_classes_may_have_any_name() -> None:
+    cells = [c | {"per_class": {"row": c["top1"], "seed": 0.5}} for c in CELLS]
+    baseline, changes = class_differences(cells)
+    assert baseline.loc["none"].to_dict() == pytest.approx({"row": 0.8, "seed": 0.5})
+    assert changes.loc["fix/chm"].to_dict() == pytest.approx({"row": 0.161 / 3, "seed": 0})
+
+
 def test_tables_show_every_measure_there_is() -> None:
     summary = summarize([*CELLS, cell("sdedit", 0, 0.5, set={"kid": 0.1})], "fix/0")
     measures = measures_table(summary.blocks[0], summary)
@@ -173,14 +191,16 @@ def test_latents_are_read_from_the_notes_of_the_largest_shots(tmp_path: Path) ->
 
     def note(path: Path, norm: float) -> None:
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"latents": {"norm": norm, "norm_spread": 0.1, "bias": 0.2, "count": 4}}))
+        seen = {"norm": norm, "norm_spread": 0.1, "bias": 0.2, "count": 4}
+        path.write_text(json.dumps({"latents": seen, "new": 4, "seconds": 10 * norm, "psnr": 30.0}))
 
     cells = [cell("fix/0", seed, 0.5) for seed in (0, 1)] + [cell("sdedit", 0, 0.5), cell("fix/0", 0, 0.5, shots=1)]
     for seed in (0, 1):
         note(tmp_path / "inversions" / f"inverted-shots5-seed{seed}.json", 0.7 + 0.2 * seed)
         note(tmp_path / "sets" / f"fix-0-{seed}.json", 1.0)
     (tmp_path / "sets" / "sdedit-0.json").write_text('{"latents": null}')  # does not start at t = T
-    ((_, table),) = latents_section(tmp_path, cells).tables
+    ((_, table), (_, costs)) = latents_section(tmp_path, cells).tables
+    assert [[shown.text.split(" ±")[0] for shown in row] for row in costs.rows] == [["inverted", "4", "8", "30"]]
     assert [[shown.text.split(" ±")[0] for shown in row] for row in table.rows] == [
         ["sources (inverted images)", "0.8", "0.1", "0.2"],
         ["fix/0", "1", "0.1", "0.2"],

@@ -182,7 +182,8 @@ def test_the_page_says_whether_the_backbone_is_good_enough(finished: Path) -> No
     _, verdict, rest = text.split("## ", 2)
     assert verdict.startswith("Is the backbone good enough?")
     assert f"plain noise samples {adequacy['noise']:.3g} (7 images each" in verdict
-    assert re.search(r"of synthetic images. With so few images the distances say little.", verdict)
+    assert "cannot be told: two halves of 7 real images are too few for" in verdict
+    assert text.split("\n\n")[1].startswith("Whether the backbone is good enough to rank methods cannot be told")
     assert rest.startswith("How to read the figures")
 
 
@@ -261,6 +262,27 @@ def test_a_study_killed_before_it_noted_the_time_goes_on(config: Path, copy: Pat
     (copy / "datasets" / "fix-chm-shots3-seed1" / "run.json").unlink()
     run(config, copy)
     same(before, cells(copy))
+    assert cells(copy)["fix-chm-vit-shots3-seed1"]["seconds"]["synthesize"] is None
+
+
+def test_a_study_killed_while_measuring_keeps_what_is_known_of_the_sampling(config: Path, copy: Path) -> None:
+    before = cells(copy)
+    (copy / "cells" / "fix-chm-vit-shots3-seed1.json").unlink()
+    note = copy / "sets" / "fix-chm-shots3-seed1.json"
+    whole = json.loads(note.read_text())
+    note.write_text(json.dumps({name: value for name, value in whole.items() if name not in ("metrics", "caveats")}))
+    run(config, copy)
+    assert json.loads(note.read_text()) == whole
+    same(before, cells(copy))
+    assert cells(copy)["fix-chm-vit-shots3-seed1"]["seconds"]["synthesize"] == whole["seconds"]
+
+
+def test_a_set_of_other_mixing_is_never_taken_for_this_one(config: Path, copy: Path, fails: Fails) -> None:
+    """A row of another name, so that only the study's own settings can tell the two sets apart."""
+    rows = '[{"name": "renamed", "method": "fix/0"}]'
+    args = ["study", "--config", str(config), "--output", str(copy), "--methods", rows, "--reference", "renamed"]
+    error = fails(main, [*args, "--mixing.sources", "2"], 1)
+    assert "holds a study of another configuration (mixing.sources: None there, 2 here)" in error
 
 
 def test_several_processes_give_the_same_results(config: Path, finished: Path, tmp_path: Path) -> None:
@@ -287,7 +309,7 @@ def test_rows_seeds_and_shots_may_be_added(config: Path, copy: Path) -> None:
     [
         ("--steps", "4", "(steps: 3 there, 4 here)"),
         ("--threads", "2", "(threads: 1 there, 2 here)"),
-        ("--plan.per_class", "5", "(rows.fix/0.plan.per_class: 4 there, 5 here)"),
+        ("--plan.per_class", "5", "(plan.per_class: 4 there, 5 here)"),
         ("--batches.synthetic_fraction", "0.25", "(rows.fix/0.batches.synthetic_fraction: 0.5 there, 0.25 here)"),
         ("--classifiers", '{"resnet": {"name": "test_resnet", "lr": 0.1}}', "(classifiers.resnet.lr: 0.001 there, 0.1"),
         ("--synthesizer.init_args.steps", "3", "(synthesizer.steps: 2 there, 3 here)"),
@@ -353,6 +375,15 @@ def test_a_row_may_drop_what_is_not_recognised(config: Path, finished: Path, tmp
             "extractor: 'no_such_model' cannot be loaded .* offline use --ext",
         ),
         (["--extractor", '["digits", "digits"]'], r"extractor: \['digits', 'digits'\] must be names that differ"),
+        (["--extractor", "resnet18.no_tag"], "extractor: 'resnet18.no_tag' cannot be loaded .* offline use --ext"),
+        (
+            ["--methods", '[{"method": "fix/0", "filter": "no_such_model"}]'],
+            "row 'fix/0' at 2 shots: synthetic_filter: 'no_such_model' cannot be loaded .*; offline use digits",
+        ),
+        (
+            ["--classifiers", '{"vit": {"name": "vit_tiny_patch16_224"}}'],
+            "image_size: 'vit_tiny_patch16_224' cannot take",
+        ),
         (["--methods", '["none", "nix/chm"]'], "methods: row 'nix/chm' has an unknown method 'nix/chm'; choose from"),
         (["--mixing.sources", "3"], "methods: row 'fix/0' at 2 shots: sources: 3 is greater than the 2 shots"),
         (["--methods", '["slerp"]', "--shots", "[1, 3]"], "row 'slerp' at 1 shots: method: 'slerp' needs 2 sources"),

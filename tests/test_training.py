@@ -38,7 +38,7 @@ def test_a_few_shot_image_among_the_test_images_is_refused(train_folder: Path, t
 def test_what_is_wrong_with_the_test_images_is_found(train_folder: Path, test_copy: Path, damage: str) -> None:
     if damage == "broken image":
         next(p for p in sorted(test_copy.rglob("*")) if p.is_file()).write_bytes(b"no image")
-        match = "cannot be read"
+        match = "test image .* cannot be read .*; no test image is ever passed over: replace it"
     else:
         match = "source.test_path: not given"
     splits = data(train_folder, None if damage == "no test folder" else test_copy)
