@@ -14,7 +14,7 @@ from classify.grid import slug
 from classify.latents import LatentStatistics
 from classify.metrics import is_frechet
 from classify.pages import Picture, Section, Table, Value
-from classify.statistics import Comparison, Estimate, estimate
+from classify.statistics import Comparison, Estimate, estimate, rank_correlation
 from classify.summary import (
     BASELINE,
     Block,
@@ -96,6 +96,9 @@ def block_section(folder: Path, block: Block, summary: Summary, results: Sequenc
             file = f"figures/{slug(measure)}-{name}.png"
             accuracy_against(folder / file, accuracy, distances, f"{measure} (lower is closer)")
             caption = "Does a synthetic set nearer to the real images train a better classifier?"
+            found = rank_correlation([accuracy[row].mean for row in distances], list(distances.values()))
+            if found is not None:
+                caption += f" Then this falls; rank correlation over {len(distances)} rows: {found:.2f}."
             pictures.append(Picture(file, f"Accuracy against {measure}", caption))
     if len(accuracy) > 1:
         costs = {line.row: line.cost for line in block.lines if not math.isnan(line.cost)}
@@ -135,7 +138,7 @@ def shots_section(folder: Path, summary: Summary) -> Section | None:
             (Value(row, row), *(value(curve.get(n), percent(curve[n]) if n in curve else "") for n in shots))
             for row, curve in curves.items()
         )
-        tables.append((classifier, Table(("row", *(f"{n} shots, %" for n in shots)), rows)))
+        tables.append((classifier, Table(("row", *(f"{n} {'shot' if n == 1 else 'shots'}, %" for n in shots)), rows)))
     return Section("Accuracy against shots", "", tuple(tables), tuple(pictures)) if pictures else None
 
 
@@ -192,7 +195,7 @@ def latents_costs(folder: Path) -> Table:
     for kind, found in notes.items():
         images, seconds, psnr = (estimate([note[name] for note in found]) for name in ("new", "seconds", "psnr"))
         rows.append((Value(kind, kind), *(value(e, number(e)) for e in (images, seconds, psnr))))
-    return Table(("latents", "images", "seconds a seed", "round trip, dB"), tuple(rows))
+    return Table(("latents", "new images", "seconds a seed", "round trip, dB"), tuple(rows))
 
 
 def images_section(folder: Path, results: Sequence[Results], source: ImageSource, skip_bad: bool) -> Section:

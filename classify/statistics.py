@@ -100,3 +100,10 @@ def corrected(comparisons: Mapping[Key, Comparison]) -> dict[Key, Comparison]:
 def ranks(scores: Mapping[Key, float]) -> dict[Key, float]:
     """Rank of each score, 1 for the largest; equal scores share the mean of their ranks."""
     return dict(zip(scores, stats.rankdata([-score for score in scores.values()]).tolist(), strict=True))
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; None for fewer than four pairs, or where one of the two does not vary."""
+    if len(first) < 4 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(stats.spearmanr(first, second).statistic)

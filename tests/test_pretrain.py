@@ -90,10 +90,14 @@ def test_a_latent_model_that_synthesize_can_use(
     assert float(StableDiffusion(str(model)).encode(images).std()) == pytest.approx(1, abs=0.02)
 
 
-def test_a_pixel_model_that_its_backbone_can_use(tmp_path: Path, train_folder: Path, test_folder: Path) -> None:
+def test_a_pixel_model_that_its_backbone_can_use(
+    tmp_path: Path, train_folder: Path, test_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augment.model_card.MOST", 4)
     model = pretrain(tmp_path, train_folder, PIXEL, "--data.source.test_path", str(test_folder))
     card = (model / "README.md").read_text(encoding="utf-8")
     assert "DDIM inversion and back, 20 steps" in card and "autoencoder" not in card
+    assert "Reconstruction of 3 test images" in card  # every third of nine
     backbone = PixelDiffusion(str(model))
     assert backbone.latent_shape == (3, SIDE, SIDE)
     assert {value.dtype for value in weights_of(model).values()} == {torch.float16}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from classify.statistics import Comparison, Estimate, compare, corrected, estimate, holm, ranks
+from classify.statistics import Comparison, Estimate, compare, corrected, estimate, holm, rank_correlation, ranks
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 50])
@@ -95,3 +95,11 @@ def test_correction_changes_p_alone() -> None:
 
 def test_ranks_share_their_mean_where_scores_are_equal() -> None:
     assert ranks({"a": 0.5, "b": 0.9, "c": 0.5, "d": 0.1}) == {"b": 1, "a": 2.5, "c": 2.5, "d": 4}
+
+
+def test_rank_correlation_by_hand() -> None:
+    """1 - 6 * sum d^2 / (n (n^2 - 1)) without ties, d = 0, 1, -1, 0."""
+    assert rank_correlation([1, 2, 3, 4], [10, 30, 20, 99]) == pytest.approx(1 - 6 * 2 / (4 * 15))
+    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    assert rank_correlation([1, 2, 3], [1, 2, 3]) is None
+    assert rank_correlation([1, 1, 1, 1], [1, 2, 3, 4]) is None
