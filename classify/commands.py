@@ -85,7 +85,7 @@ def fit_command(args: list[str]) -> None:
         results |= measured.values | {"caveats": measured.caveats}
         write_json(output / "results.json", results)
     write_card(output)
-    table = Table(title=f"{len(data.source.test)} test images, {output}/results.json")
+    table = Table(title=f"{len(data.source.test)} test images")
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in results.items():
@@ -97,6 +97,7 @@ def fit_command(args: list[str]) -> None:
     console.print(table)
     for caveat in results.get("caveats", []):
         console.print(caveat)
+    console.print(f"results: {output / 'results.json'}; classifier: {output / 'classifier'}", soft_wrap=True)
 
 
 def push_command(args: list[str]) -> None:

@@ -133,11 +133,7 @@ class Runner:
         """A synthetic dataset and what was measured on it, kept for all cells that train on it."""
         if wanted is None:
             return Made(None, {}, [], 0.0)
-        name = f"{slug(wanted.method)}-shots{wanted.shots}-seed{wanted.seed}"
-        own = (wanted.settings, wanted.mixing, wanted.plan)
-        if own != (MethodSettings(), self.mixing, self.plan):
-            name += f"-{fingerprint({'own': [asdict(part) for part in own]})[:8]}"
-        dataset, note = self.folder / "datasets" / name, self.folder / "sets" / f"{name}.json"
+        dataset, note = self.folder / "datasets" / self._name(wanted), self._note(wanted)
         made = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else self._make_set(wanted, dataset)
         if "metrics" not in made:
             write_note(note, made)  # what is known of the sampling is kept should the measuring be interrupted
@@ -147,6 +143,20 @@ class Runner:
             made["caveats"] = [caveat for one in measured for caveat in one.caveats]
             write_note(note, made)
         return Made(dataset, made["metrics"], made["caveats"], made["seconds"])
+
+    def has_set(self, wanted: SyntheticSet) -> bool:
+        """Whether a synthetic dataset was made and measured before."""
+        return self._note(wanted).is_file()
+
+    def _name(self, wanted: SyntheticSet) -> str:
+        name = f"{slug(wanted.method)}-shots{wanted.shots}-seed{wanted.seed}"
+        own = (wanted.settings, wanted.mixing, wanted.plan)
+        if own != (MethodSettings(), self.mixing, self.plan):
+            name += f"-{fingerprint({'own': [asdict(part) for part in own]})[:8]}"
+        return name
+
+    def _note(self, wanted: SyntheticSet) -> Path:
+        return self.folder / "sets" / f"{self._name(wanted)}.json"
 
     def _make_set(self, wanted: SyntheticSet, dataset: Path) -> dict[str, Any]:
         statistics = StartStatistics()

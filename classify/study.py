@@ -149,7 +149,7 @@ def study(
         runner.references  # noqa: B018  (their weights are found, or their lack is said, before anything is run)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "study.json", description)
-        announce(left, len(cells), synthesizer, steps, len(source.classes))
+        announce(runner, left, len(cells))
         with stoppable(progress):
             for seed, method in latents_needed(left):
                 runner.fill_bank(seed, max(shots), method)
@@ -190,15 +190,15 @@ def unfinished(runner: Runner, group: Group) -> Group:
     return Group(group.synthetic, tuple(cell for cell in group.cells if runner.finished(cell) is None))
 
 
-def announce(left: Sequence[Group], total: int, synthesizer: Synthesizer, steps: int, classes: int) -> None:
+def announce(runner: Runner, left: Sequence[Group], total: int) -> None:
     """Say how much there is to do."""
     cells = sum(len(group.cells) for group in left)
-    sets = [group.synthetic for group in left if group.synthetic is not None]
-    images = sum(wanted.plan.per_class for wanted in sets) * classes
-    evaluations = images * synthesizer.steps * (1 if synthesizer.guidance == 1 else 2)
+    sets = [group.synthetic for group in left if group.synthetic is not None and not runner.has_set(group.synthetic)]
+    images = sum(wanted.plan.per_class for wanted in sets) * len(runner.source.classes)
+    evaluations = images * runner.synthesizer.evaluations_per_image()
     say(
-        f"{cells} of {total} cells to run, {steps} optimizer steps each; {len(sets)} synthetic sets, {images} images, "
-        f"about {evaluations:.2g} network evaluations"
+        f"{cells} of {total} cells to run, {runner.steps} optimizer steps each; {len(sets)} synthetic sets, "
+        f"{images} images, about {evaluations:.2g} network evaluations"
     )
 
 
