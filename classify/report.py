@@ -20,7 +20,8 @@ from classify.sections import (
     read_adequacy,
     shots_section,
 )
-from classify.summary import BASELINE, TESTS, Results, Summary, number, percent, summarize
+from classify.summary import BASELINE, Results, Summary, summarize
+from classify.wording import TESTS, number, percent
 
 TITLE = "Which augmentation gives the best classifier?"
 

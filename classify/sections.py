@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from augment.data import ImageSource
@@ -15,17 +15,8 @@ from classify.latents import LatentStatistics
 from classify.metrics import is_frechet
 from classify.pages import Picture, Section, Table, Value
 from classify.statistics import Comparison, Estimate, estimate, rank_correlation
-from classify.summary import (
-    BASELINE,
-    Block,
-    Results,
-    Summary,
-    class_differences,
-    number,
-    p_value,
-    percent,
-    points,
-)
+from classify.summary import BASELINE, Block, Results, Summary, class_differences
+from classify.wording import number, p_value, percent, points
 
 GRID_ROWS = 3
 
@@ -48,13 +39,13 @@ def value(e: Estimate | None, text: str, strong: bool = False) -> Value:
     return Value("–") if e is None else Value(text, e.mean, strong)
 
 
-def difference(comparison: Comparison | None) -> tuple[Value, Value]:
+def difference(comparison: Comparison | None, show: Callable[[Estimate], str] = points) -> tuple[Value, Value]:
     """A difference and its p-value in a table."""
     if comparison is None:
         return Value("–"), Value("–")
     strong = comparison.significant
     order = comparison.adjusted if comparison.change.has_interval else None
-    return value(comparison.change, points(comparison.change), strong), Value(p_value(comparison), order, strong)
+    return value(comparison.change, show(comparison.change), strong), Value(p_value(comparison), order, strong)
 
 
 def accuracy_table(block: Block, reference: str | None) -> Table:
@@ -80,6 +71,24 @@ def measures_table(block: Block, summary: Summary) -> Table:
         seconds = [Value("–") if math.isnan(spent) else Value(f"{spent:.1f}", spent) for spent in times]
         rows.append((Value(line.row, line.row), *cells, *seconds))
     return Table(("row", *summary.scores, *summary.measures, "synthesis, s", "training, s"), tuple(rows))
+
+
+def pairs_table(block: Block) -> Table:
+    """Accuracy and Fréchet distances with channel-wise mean adjustment against without."""
+    head = ["with channel-wise mean adjustment", "without", "change in accuracy, points", "p"]
+    head += [column for name in block.pairs[0].distances for column in (f"change in {name}", "p")]
+    rows = []
+    for pair in block.pairs:
+        distances = [cell for comparison in pair.distances.values() for cell in difference(comparison, number)]
+        rows.append(
+            (
+                Value(pair.adjusted, pair.adjusted),
+                Value(pair.plain, pair.plain),
+                *difference(pair.comparison),
+                *distances,
+            )
+        )
+    return Table(tuple(head), tuple(rows))
 
 
 def block_section(folder: Path, block: Block, summary: Summary, results: Sequence[Results]) -> Section:
@@ -108,12 +117,7 @@ def block_section(folder: Path, block: Block, summary: Summary, results: Sequenc
         pictures.append(Picture(f"figures/cost-{name}.png", "Accuracy against cost", caption))
     tables = [("", accuracy_table(block, summary.reference)), ("Other measures", measures_table(block, summary))]
     if block.pairs:
-        rows = tuple(
-            (Value(pair.adjusted, pair.adjusted), Value(pair.plain, pair.plain), *difference(pair.comparison))
-            for pair in block.pairs
-        )
-        head = ("with channel-wise mean adjustment", "without", "change in accuracy, points", "p")
-        tables.append(("What mean adjustment changes", Table(head, rows)))
+        tables.append(("What mean adjustment changes", pairs_table(block)))
     caveats = dict.fromkeys(caveat for cell in members for caveat in cell["caveats"])
     note = ". ".join((f"{block.seeds} {'seed' if block.seeds == 1 else 'seeds'}", *caveats)) + "."
     return Section(block.name, note, tuple(tables), tuple(pictures))

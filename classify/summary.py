@@ -1,12 +1,15 @@
 """What do the cells of a study say in numbers and in words? Means over seeds, paired differences, the answer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
-from classify.statistics import LEVEL, Comparison, Estimate, compare, corrected, estimate
+from classify.metrics import is_frechet
+from classify.statistics import Comparison, Estimate, compare, corrected, estimate
+from classify.wording import percent, points
 
 BASELINE = "none"
 """Name of the row of real images alone."""
@@ -47,11 +50,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Pair:
-    """What channel-wise mean adjustment changes under one norm: accuracy with it minus accuracy without."""
+    """What channel-wise mean adjustment changes under one norm: accuracy, and Fréchet distances, with minus without."""
 
     adjusted: str
     plain: str
     comparison: Comparison
+    distances: dict[str, Comparison]
 
 
 @dataclass(frozen=True)
@@ -182,9 +186,9 @@ def _block(cells: Sequence[Results], classifier: str, shots: int, reference: str
         rows.setdefault(cell["row"], {})[cell["seed"]] = cell
     rows = {row: rows[row] for row in dict.fromkeys(cell["row"] for cell in cells)}
 
-    def against(first: str, second: str) -> Comparison:
-        both = rows[first].keys() & rows[second].keys()
-        return compare(*([rows[row][seed]["top1"] for seed in sorted(both)] for row in (first, second)))
+    def against(first: str, second: str, score: Callable[[Results], float] = itemgetter("top1")) -> Comparison:
+        both = sorted(rows[first].keys() & rows[second].keys())
+        return compare(*([score(rows[row][seed]) for seed in both] for row in (first, second)))
 
     def all_against(second: str | None) -> dict[str, Comparison]:
         seeds = rows.get(second or "", {}).keys()
@@ -204,11 +208,17 @@ def _block(cells: Sequence[Results], classifier: str, shots: int, reference: str
         for row, members in rows.items()
     ]
     adjusted = {row: row.removesuffix("chm") + "0" for row in rows if row.endswith("/chm")}
-    pairs = corrected(
-        {(row, plain): against(row, plain) for row, plain in adjusted.items() if rows.get(plain, {}).keys() & rows[row]}
-    )
-    seeds = {cell["seed"] for cell in cells}
-    return Block(classifier, shots, len(seeds), lines, [Pair(*names, pair) for names, pair in pairs.items()])
+    names = [(row, plain) for row, plain in adjusted.items() if rows.get(plain, {}).keys() & rows[row]]
+    changes = corrected({pair: against(*pair) for pair in names})
+    measures = [name for name in dict.fromkeys(name for cell in cells for name in cell["set"]) if is_frechet(name)]
+    nearer = {name: corrected({pair: against(*pair, set_score(name)) for pair in names}) for name in measures}
+    pairs = [Pair(*pair, changes[pair], {name: nearer[name][pair] for name in measures}) for pair in names]
+    return Block(classifier, shots, len({cell["seed"] for cell in cells}), lines, pairs)
+
+
+def set_score(name: str) -> Callable[[Results], float]:
+    """Reads a metric of a cell's synthetic set."""
+    return lambda cell: cell["set"][name]
 
 
 def means(records: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
@@ -231,34 +241,3 @@ def class_differences(cells: Sequence[Results]) -> tuple[pd.DataFrame, pd.DataFr
     baseline = tables.pop(BASELINE)
     changes = {row: (table - baseline).mean() for row, table in tables.items()}
     return pd.DataFrame({BASELINE: baseline.mean()}).T, pd.DataFrame(changes).T
-
-
-def percent(e: Estimate) -> str:
-    """An accuracy in per cent with its interval."""
-    return f"{100 * e.mean:.1f}" + (f" ± {100 * e.half:.1f}" if e.has_interval else "")
-
-
-def points(e: Estimate) -> str:
-    """A difference of accuracies in points with its interval."""
-    return f"{round(100 * e.mean, 2) + 0.0:+.2f}" + (f" ± {100 * e.half:.2f}" if e.has_interval else "")
-
-
-def number(e: Estimate) -> str:
-    """A plain number with its interval."""
-    return f"{e.mean:.3g}" + (f" ± {e.half:.2g}" if e.has_interval else "")
-
-
-def p_value(comparison: Comparison) -> str:
-    """A corrected p-value."""
-    if not comparison.change.has_interval:
-        return "–"
-    return "< 0.001" if comparison.adjusted < 0.001 else f"{comparison.adjusted:.3f}"
-
-
-TESTS = (
-    f"Mean ± 95 % interval over seeds (Student's t, not corrected for the number of comparisons). Differences are "
-    f"paired by seed: every row of a seed shares few-shot images, initial weights, the number of optimizer steps and, "
-    f"unless it has settings of its own, mixing weights. p: paired t-test (sign test where all seeds differ alike), "
-    f"corrected by Holm for all rows of the table; bold: p < {LEVEL:g}. No choice was made on the test images; the "
-    f"highest mean is the highest on them."
-)

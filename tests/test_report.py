@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from classify.pages import Page, Picture, Section, Table, Value, render
-from classify.sections import accuracy_table, classes_section, latents_section, measures_table
+from classify.sections import accuracy_table, classes_section, latents_section, measures_table, pairs_table
 from classify.statistics import Comparison, Estimate, estimate
-from classify.summary import Block, class_differences, number, p_value, percent, points, summarize
+from classify.summary import Block, class_differences, summarize
+from classify.wording import number, p_value, percent, points
 
 
 def cell(row: str, seed: int, top1: float, classifier: str = "resnet", shots: int = 5, **more: Any) -> dict[str, Any]:
@@ -76,8 +77,12 @@ def test_p_values_are_corrected_within_a_table() -> None:
 
 
 def test_the_pairs_of_mean_adjustment() -> None:
-    (pair,) = block(CELLS).pairs
+    nearer = [c | {"set": {"fd_tiny": 8.0 + 2 * c["seed"]}} if c["row"] == "fix/chm" else c for c in CELLS]
+    found = block(nearer)
+    (pair,) = found.pairs
     assert (pair.adjusted, pair.plain) == ("fix/chm", "fix/0")
+    assert pair.distances["fd_tiny"].change == estimate([-2, -1, 0])
+    assert [shown.text for shown in pairs_table(found).rows[0]][4] == "-1 ± 2.5"
     assert pair.comparison.change.mean == pytest.approx((0.07 + 0.04 + 0.071) / 3)
 
 
