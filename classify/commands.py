@@ -16,7 +16,7 @@ from augment.shards import write_json
 from classify.classifier import Classifier
 from classify.classifier_card import write_card
 from classify.data import ClassificationData
-from classify.rank import print_ranking, rank
+from classify.rank import print_ranking, rank, verdict
 from classify.reference import make_reference
 from classify.study import study
 from classify.training import check_test_images, fit_and_test
@@ -144,4 +144,5 @@ def rank_command(args: list[str]) -> None:
     """Rank rows over several studies."""
     parser = CommandParser(prog="classify rank", description="Mean rank of each row over several studies.")
     parser.add_argument("studies", nargs="+", help="Folders written by `classify study`.")
-    print_ranking(rank([Path(folder) for folder in parser.parse_args(args).studies]))
+    studies = [Path(folder) for folder in parser.parse_args(args).studies]
+    print_ranking(rank(studies), {folder: verdict(folder) for folder in studies})

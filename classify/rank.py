@@ -1,6 +1,7 @@
 """Which method does well everywhere? Mean ranks over the blocks of several studies."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.errors import UserError
+from classify.adequacy import Adequacy
 from classify.statistics import Estimate, estimate, ranks
 
 
@@ -46,7 +48,9 @@ def rank(studies: Sequence[Path]) -> Ranking:
             raise UserError(f"rank: no '{path}'; give folders that `classify study` wrote")
         for (classifier, shots), cells in pd.read_csv(path).groupby(["classifier", "shots"]):
             accuracy = cells.groupby("row")["top1"].mean()
-            blocks[f"{label}, {classifier}, {shots} shots"] = {str(row): float(v) for row, v in accuracy.items()}
+            blocks[f"{label}, {classifier}, {shots} {'shot' if shots == 1 else 'shots'}"] = {
+                str(row): float(v) for row, v in accuracy.items()
+            }
     common = [row for row in next(iter(blocks.values())) if all(row in scores for scores in blocks.values())]
     if len(common) < 2:
         raise UserError(f"rank: the {len(blocks)} blocks of these studies have fewer than two rows in common")
@@ -54,13 +58,34 @@ def rank(studies: Sequence[Path]) -> Ranking:
     return Ranking(list(blocks), {row: [place[row] for place in placed] for row in common})
 
 
-def print_ranking(ranking: Ranking) -> None:
-    """Print the rows, best first, with their rank in each block."""
-    table = Table(title="rank by mean accuracy, 1 is best; mean ± 95 % interval, too narrow where blocks share images")
+def verdict(folder: Path) -> str | None:
+    """Whether a study's backbone was good enough for its ranks to mean anything; None for one that was not judged."""
+    path = folder / "adequacy.json"
+    if not path.is_file():
+        return None
+    adequacy = Adequacy(**json.loads(path.read_text(encoding="utf-8")))
+    cells = pd.read_csv(folder / "results.csv")
+    if adequacy.recognition not in cells:
+        return adequacy.verdict({})
+    shares = cells.groupby("row")[adequacy.recognition].mean().dropna()
+    return adequacy.verdict({str(row): float(share) for row, share in shares.items()})
+
+
+def print_ranking(ranking: Ranking, verdicts: Mapping[Path, str | None]) -> None:
+    """Print the rows, best first, with their rank in each block, and what is to be thought of each study."""
+    table = Table(title="rank by mean accuracy, 1 is best")
     table.add_column("row", no_wrap=True)
-    for column in ("mean rank", *ranking.blocks):
-        table.add_column(column, justify="right")
+    table.add_column("mean rank", justify="right", no_wrap=True)
+    for number in range(1, len(ranking.blocks) + 1):
+        table.add_column(f"[{number}]", justify="right")
     for row, mean in ranking.means.items():
         text = f"{mean.mean:.1f}" + (f" ± {mean.half:.1f}" if mean.has_interval else "")
         table.add_row(row, text, *(f"{place:g}" for place in ranking.table[row]))
-    Console().print(table)
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    for number, block in enumerate(ranking.blocks, 1):
+        console.print(f"[{number}] {block}")
+    console.print("Mean ± 95 % interval over blocks; too narrow where blocks share images.")
+    for folder, sentence in verdicts.items():
+        if sentence is not None:
+            console.print(f"{folder}: {sentence}")

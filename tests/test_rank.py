@@ -1,12 +1,15 @@
 """Ranks over studies."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from augment.errors import UserError
+from classify.adequacy import Adequacy
 from classify.cli import main
 from classify.rank import rank
 
@@ -28,7 +31,7 @@ def test_ranks_are_by_mean_accuracy_over_the_rows_that_all_studies_have(tmp_path
     first = study(tmp_path / "first", none=(0.5, 0.7), fix=(0.8, 0.6), nin=(0.1, 0.1))
     second = study(tmp_path / "second", 1, none=(0.9,), fix=(0.9,), cog=(1.0,))
     ranking = rank([first, second])
-    assert ranking.blocks == ["first, resnet, 5 shots", "second, resnet, 1 shots"]
+    assert ranking.blocks == ["first, resnet, 5 shots", "second, resnet, 1 shot"]
     assert ranking.table == {"none": [2, 1.5], "fix": [1, 1.5]}
     assert list(ranking.means) == ["fix", "none"]
     assert ranking.means["fix"].mean == 1.25
@@ -36,9 +39,13 @@ def test_ranks_are_by_mean_accuracy_over_the_rows_that_all_studies_have(tmp_path
 
 def test_the_command_prints_the_best_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = study(tmp_path / "only", none=(0.5,), fix=(0.8,))
-    main(["rank", str(folder)])
-    text = capsys.readouterr().out
+    (folder / "adequacy.json").write_text(json.dumps(asdict(Adequacy("x", 200, 96, 1.0, 1.5, 11.0, 0.98, 0.97))))
+    main(["rank", str(folder), str(study(tmp_path / "unjudged", none=(0.5,), fix=(0.4,)))])
+    text = " ".join(capsys.readouterr().out.split())
     assert text.index("fix") < text.index("none")
+    assert "[1] only, resnet, 5 shots [2] unjudged, resnet, 5 shots" in text
+    assert "only: The backbone is NOT good enough to rank methods" in text
+    assert text.count("The backbone") == 1
 
 
 def test_studies_without_common_rows(tmp_path: Path) -> None:
