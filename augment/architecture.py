@@ -1,6 +1,8 @@
 """What a small diffusion model is made of: diffusers' and transformers' own classes, in small sizes."""
 
-from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
+from typing import Any
+
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNet2DModel
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -42,36 +44,43 @@ def build_autoencoder(image_size: int, latent_channels: int, channels: tuple[int
 
 def build_denoiser(latent_size: int, latent_channels: int, channels: tuple[int, ...]) -> UNet2DConditionModel:
     """A conditional U-Net: convolutions at full resolution, convolutions and attention below."""
-    check_levels("denoiser_channels", channels, DENOISER_GROUPS, latent_size)
-    deeper = len(channels) - 1
-    kinds = ("DownBlock2D", *("CrossAttnDownBlock2D",) * deeper)
     return UNet2DConditionModel(
-        sample_size=latent_size,
         in_channels=latent_channels,
         out_channels=latent_channels,
-        block_out_channels=channels,
-        down_block_types=kinds,
-        up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
-        layers_per_block=1,
         cross_attention_dim=32,
         attention_head_dim=4,
-        norm_num_groups=DENOISER_GROUPS,
+        **levels("denoiser_channels", channels, "CrossAttnDownBlock2D", latent_size),
     )
 
 
 def build_pixel_denoiser(image_size: int, channels: tuple[int, ...]) -> UNet2DModel:
     """An unconditional U-Net: convolutions at full resolution, convolutions and self-attention below."""
-    check_levels("channels", channels, DENOISER_GROUPS, image_size)
-    deeper = len(channels) - 1
-    kinds = ("DownBlock2D", *("AttnDownBlock2D",) * deeper)
-    return UNet2DModel(
-        sample_size=image_size,
-        block_out_channels=channels,
-        down_block_types=kinds,
-        up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
-        layers_per_block=1,
-        attention_head_dim=8,
-        norm_num_groups=DENOISER_GROUPS,
+    return UNet2DModel(attention_head_dim=8, **levels("channels", channels, "AttnDownBlock2D", image_size))
+
+
+def levels(argument: str, channels: tuple[int, ...], deeper: str, side: int) -> dict[str, Any]:
+    """The settings of a U-Net's levels, plain at full resolution and of the kind `deeper` below."""
+    check_levels(argument, channels, DENOISER_GROUPS, side)
+    kinds = ("DownBlock2D", *(deeper,) * (len(channels) - 1))
+    return {
+        "sample_size": side,
+        "block_out_channels": channels,
+        "down_block_types": kinds,
+        "up_block_types": tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
+        "layers_per_block": 1,
+        "norm_num_groups": DENOISER_GROUPS,
+    }
+
+
+def build_scheduler() -> DDIMScheduler:
+    """SD 1.5's noise schedule: alphas_cumprod[t] of z_t = sqrt(alpha_t) z_0 + sqrt(1 - alpha_t) eps."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeVar
 import torch
 from diffusers import (
     AutoencoderKL,
-    DDIMScheduler,
     FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
@@ -23,7 +22,7 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from augment.architecture import build_tokenizer
+from augment.architecture import build_scheduler, build_tokenizer
 
 Family = Literal["sd15", "sd35-medium"]
 Size = Literal["full", "tiny"]
@@ -168,14 +167,7 @@ def save_checkpoint(folder: Path, family: Family, size: Size, device: str = "cpu
             text_encoder=network(lambda: CLIPTextModel(small)),
             tokenizer=tokenizer,
             unet=denoiser,
-            scheduler=DDIMScheduler(
-                beta_start=0.00085,
-                beta_end=0.012,
-                beta_schedule="scaled_linear",
-                clip_sample=False,
-                set_alpha_to_one=False,
-                steps_offset=1,
-            ),
+            scheduler=build_scheduler(),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,

@@ -4,8 +4,10 @@ If plain samples lie far from the real images, or nobody can tell the class of a
 ways to mix latents says little about them, whatever its intervals.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from torchvision.transforms.functional import to_pil_image
 from augment.backbones.sampling import Start
 from augment.data import ImageSource, Item, to_tensor
 from augment.errors import UserError
+from augment.shards import write_json
 from augment.synthesizer import Synthesizer
 from classify.extractor import Extractor
 from classify.features import image_features
@@ -30,6 +33,7 @@ FEW = 50
 MOST = 500
 """Images on each side of a distance, at most."""
 BATCH = 50
+NOTE = "adequacy.json"
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,17 @@ class Adequacy:
             f"too far). The extractor recognises the class of {share(self.real_recognised)} of real images, of "
             f"{share(self.reconstructions_recognised)} of reconstructions{made}."
         )
+
+
+def read_adequacy(folder: Path) -> Adequacy | None:
+    """What a study's folder says of its backbone, if it was judged."""
+    path = folder / NOTE
+    return Adequacy(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def write_adequacy(folder: Path, adequacy: Adequacy) -> None:
+    """Keep it in a study's folder."""
+    write_json(folder / NOTE, asdict(adequacy))
 
 
 def share(value: float) -> str:

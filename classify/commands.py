@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
@@ -59,10 +60,7 @@ def fit_command(args: list[str]) -> None:
     }
     cli = FitCLI(Classifier, ClassificationData, "classify fit", args, 0, defaults)
     data: ClassificationData = cli.datamodule
-    check_synthetic_settings(data)
-    for name in ("extractor", "reference", "extractor_weights"):
-        if data.synthetic is None and cli.config[name] is not None:
-            raise UserError(f"{name}: '{cli.config[name]}' means nothing without --data.synthetic; give its folder")
+    check_synthetic_settings(data, cli.config)
     cli.model.check_size(data.batches.image_size)
     output = Path(cli.config.output)
     reference = None
@@ -112,7 +110,7 @@ def push_command(args: list[str]) -> None:
     print(upload(folder / "classifier", config.repo, "model", config.public))
 
 
-def check_synthetic_settings(data: ClassificationData) -> None:
+def check_synthetic_settings(data: ClassificationData, config: Namespace) -> None:
     """Refuse settings of a synthetic set where there is none; a study's row without one ignores them.
 
     Raises:
@@ -123,10 +121,10 @@ def check_synthetic_settings(data: ClassificationData) -> None:
     for name, default in (("synthetic_use", "batch"), ("synthetic_smoothing", 0)):
         if (value := getattr(data.batches, name)) != default:
             raise UserError(f"data.batches.{name}: {value} means nothing without --data.synthetic; give its folder")
-    if data.synthetic_filter is not None:
-        raise UserError(
-            f"data.synthetic_filter: '{data.synthetic_filter}' means nothing without --data.synthetic; give its folder"
-        )
+    measured = {name: config[name] for name in ("extractor", "reference", "extractor_weights")}
+    for name, value in ({"data.synthetic_filter": data.synthetic_filter} | measured).items():
+        if value is not None:
+            raise UserError(f"{name}: '{value}' means nothing without --data.synthetic; give its folder")
 
 
 def study_command(args: list[str]) -> None:

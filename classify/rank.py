@@ -1,6 +1,5 @@
 """Which method does well everywhere? Mean ranks over the blocks of several studies."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.errors import UserError
-from classify.adequacy import Adequacy
+from classify.adequacy import read_adequacy
 from classify.statistics import Estimate, estimate, ranks
 
 
@@ -60,10 +59,9 @@ def rank(studies: Sequence[Path]) -> Ranking:
 
 def verdict(folder: Path) -> str | None:
     """Whether a study's backbone was good enough for its ranks to mean anything; None for one that was not judged."""
-    path = folder / "adequacy.json"
-    if not path.is_file():
+    adequacy = read_adequacy(folder)
+    if adequacy is None:
         return None
-    adequacy = Adequacy(**json.loads(path.read_text(encoding="utf-8")))
     cells = pd.read_csv(folder / "results.csv")
     if adequacy.recognition not in cells:
         return adequacy.verdict({})

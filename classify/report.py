@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.data import ImageSource
+from classify.adequacy import read_adequacy
 from classify.pages import Page, Section, render
 from classify.sections import (
     block_section,
@@ -17,7 +18,7 @@ from classify.sections import (
     difference,
     images_section,
     latents_section,
-    read_adequacy,
+    recognised_shares,
     shots_section,
 )
 from classify.summary import BASELINE, Results, Summary, summarize
@@ -49,16 +50,17 @@ def write_report(
         missing: Cells that failed.
     """
     summary = summarize(results, reference)
-    judged = read_adequacy(folder, results)
+    adequacy = read_adequacy(folder)
+    shares = {} if adequacy is None else recognised_shares(adequacy, results)
     answer = [summary.answer, *(block.answer for block in summary.blocks)]
     if missing:
         answer.insert(0, f"{missing} of {missing + len(results)} cells failed and are missing from every figure below.")
-    if judged is not None:
-        answer.insert(0, judged[0].verdict(judged[1]))
+    if adequacy is not None:
+        answer.insert(0, adequacy.verdict(shares))
     write_csv(folder / "results.csv", results)
     (folder / "figures").mkdir(exist_ok=True)
     sections = [
-        None if judged is None else Section("Is the backbone good enough?", judged[0].sentence(judged[1])),
+        None if adequacy is None else Section("Is the backbone good enough?", adequacy.sentence(shares)),
         Section("How to read the figures", TESTS),
         shots_section(folder, summary),
         *(block_section(folder, block, summary, results) for block in summary.blocks),

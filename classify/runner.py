@@ -172,8 +172,8 @@ class Runner:
         images = wanted.plan.per_class * len(self.source.classes)
         seconds = run["seconds"]["synthesize"] * images / run["images"] if run["images"] else None
         seen = statistics.summary()
-        whole = seen is not None and seen.count == images
-        return {"images": images, "seconds": seconds, "latents": asdict(seen) if seen is not None and whole else None}
+        latents = asdict(seen) if seen is not None and seen.count == images else None
+        return {"images": images, "seconds": seconds, "latents": latents}
 
     def _data(self, wanted: SyntheticSet, output: Path) -> SynthesisData:
         return SynthesisData(

@@ -21,17 +21,13 @@ from classify.wording import number, p_value, percent, points
 GRID_ROWS = 3
 
 
-def read_adequacy(folder: Path, results: Sequence[Results]) -> tuple[Adequacy, dict[str, float]] | None:
-    """How good the backbone was found to be, and the share of each row's images whose class is recognised."""
-    path = folder / "adequacy.json"
-    if not path.is_file():
-        return None
-    adequacy = Adequacy(**json.loads(path.read_text(encoding="utf-8")))
+def recognised_shares(adequacy: Adequacy, results: Sequence[Results]) -> dict[str, float]:
+    """The share of each row's images whose class is recognised, by the extractor that judged the backbone."""
     found: dict[str, list[float]] = {}
     for cell in results:
         if adequacy.recognition in cell["set"]:
             found.setdefault(cell["row"], []).append(cell["set"][adequacy.recognition])
-    return adequacy, {row: sum(values) / len(values) for row, values in found.items()}
+    return {row: sum(values) / len(values) for row, values in found.items()}
 
 
 def value(e: Estimate | None, text: str, strong: bool = False) -> Value:

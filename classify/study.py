@@ -26,7 +26,7 @@ from augment.methods import METHODS, MethodName
 from augment.mixing import Mixing
 from augment.shards import Plan, file_sha256, write_json
 from augment.synthesizer import Synthesizer
-from classify.adequacy import Adequacy, measure_adequacy
+from classify.adequacy import Adequacy, measure_adequacy, read_adequacy, write_adequacy
 from classify.checks import agree, check_rows
 from classify.data import Batches
 from classify.extractor import extractor_name
@@ -204,13 +204,13 @@ def announce(runner: Runner, left: Sequence[Group], total: int) -> None:
 
 def judge(runner: Runner) -> Adequacy:
     """Whether the backbone is good enough, measured once."""
-    path = runner.folder / "adequacy.json"
-    if not path.is_file():
+    found = read_adequacy(runner.folder)
+    if found is None:
         with pinned_threads(runner.threads):
             first = runner.references[0].extractor
             found = measure_adequacy(runner.synthesizer, runner.source, first, runner.skip_bad)
-        write_json(path, asdict(found))
-    return Adequacy(**json.loads(path.read_text(encoding="utf-8")))
+        write_adequacy(runner.folder, found)
+    return found
 
 
 @contextmanager

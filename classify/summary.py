@@ -76,12 +76,7 @@ class Block:
     @property
     def best(self) -> Line:
         """The row with the highest mean accuracy, among those that have been run with the most seeds."""
-        most = max(line.accuracy.count for line in self.lines)
-        return max(self.whole(most), key=lambda line: line.accuracy.mean)
-
-    def whole(self, seeds: int) -> list[Line]:
-        """The rows that have been run with so many seeds."""
-        return [line for line in self.lines if line.accuracy.count == seeds]
+        return max(self.lines, key=lambda line: (line.accuracy.count, line.accuracy.mean))
 
     @property
     def answer(self) -> str:

@@ -44,9 +44,14 @@ class Start:
         noise = None if self.noise is None else upload(self.noise, device)
         return replace(self, latent=upload(self.latent, device), unconditional=unconditional, noise=noise)
 
-    def take(self, rows: slice) -> Self:
+    def take(self, rows: slice | list[int]) -> Self:
         """Some rows of the batch."""
-        parts: dict[str, Any] = {n: value[rows] for n, value in vars(self).items() if isinstance(value, Tensor | tuple)}
+        places = range(len(self.latent))[rows] if isinstance(rows, slice) else rows
+        parts: dict[str, Any] = {
+            name: value[rows] if isinstance(value, Tensor) else tuple(value[place] for place in places)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor | tuple)
+        }
         return replace(self, **parts)
 
 
@@ -54,12 +59,7 @@ def by_strength(start: Start, strengths: Sequence[float]) -> Iterator[tuple[list
     """The rows of the batch that stand at one point of the schedule, and these rows as a batch of their own."""
     for strength in sorted(set(strengths)):
         rows = [row for row, own in enumerate(strengths) if own == strength]
-        parts: dict[str, Any] = {
-            name: value[rows] if isinstance(value, Tensor) else tuple(value[row] for row in rows)
-            for name, value in vars(start).items()
-            if isinstance(value, Tensor | tuple)
-        }
-        yield rows, replace(start, **parts | {"strength": strength})
+        yield rows, replace(start.take(rows), strength=strength)
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from augment.architecture import (
     MAX_PROMPT_TOKENS,
     build_autoencoder,
     build_denoiser,
+    build_scheduler,
     build_text_encoder,
     build_tokenizer,
 )
@@ -78,15 +79,7 @@ class LatentDiffusion(Pretraining):
         self.unet = build_denoiser(side, latent_channels, denoiser_channels)
         self.tokenizer = build_tokenizer()
         self.text_encoder = build_text_encoder(self.tokenizer).requires_grad_(False)
-        # SD 1.5's schedule: alphas_cumprod[t] of z_t = sqrt(alpha_t) z_0 + sqrt(1 - alpha_t) eps.
-        self.scheduler = DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-        )
+        self.scheduler = build_scheduler()
         self.latent_scale: Tensor
         self.register_buffer("latent_scale", torch.ones(()))
         self.frozen = False
