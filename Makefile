@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/classify study --config configs/study/digits.yaml
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
@@ -19,6 +19,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # Installed once; again when the project's needs or its pins change.
 $(STAMP): pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
 """Turn a few images per class into a labelled synthetic dataset with a diffusion model.
 
-The public face is `augment.pipeline`: `invert` fills the latent bank, `synthesize` writes the shards.
+The public face is `augment.synthesize.pipeline`: `invert` fills the latent bank, `synthesize` writes the shards.
 """

@@ -24,12 +24,12 @@ augment COMMAND --help explains a command's options; --print_config prints its c
 
 
 COMMANDS = {
-    "synthesize": "augment.commands:synthesize_command",
-    "invert": "augment.commands:invert_command",
-    "verify": "augment.commands:verify_command",
-    "push": "augment.commands:push_command",
-    "pretrain": "augment.pretrain.command:pretrain_command",
-    "explore": "augment.explore.command:explore_command",
+    "synthesize": "augment.commands.synthesize:synthesize_command",
+    "invert": "augment.commands.invert:invert_command",
+    "verify": "augment.commands.verify:verify_command",
+    "push": "augment.commands.push:push_command",
+    "pretrain": "augment.commands.pretrain:pretrain_command",
+    "explore": "augment.commands.explore:explore_command",
 }
 
 

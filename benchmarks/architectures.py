@@ -22,7 +22,7 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from augment.architecture import build_scheduler, build_tokenizer
+from augment.pretrain.networks import build_scheduler, build_tokenizer
 
 Family = Literal["sd15", "sd35-medium"]
 Size = Literal["full", "tiny"]

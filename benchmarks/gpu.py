@@ -18,13 +18,15 @@ from augment.backbones.base import Backbone
 from augment.backbones.inversions import InversionKind
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.stable_diffusion_3 import StableDiffusion3
-from augment.data import ImageFolder
+from augment.dataset.shards import Plan
 from augment.errors import UserError
-from augment.inversion import Inversion
-from augment.pipeline import QUIET_TRAINER, invert, synthesize
-from augment.shards import Plan
-from augment.synthesis_data import SynthesisData
-from augment.synthesizer import Synthesizer
+from augment.images.sources import ImageFolder
+from augment.invert.fill import invert
+from augment.invert.inversion import Inversion
+from augment.runtime.trainer import QUIET_TRAINER
+from augment.synthesize.pipeline import synthesize
+from augment.synthesize.plan import SynthesisData
+from augment.synthesize.synthesizer import Synthesizer
 from benchmarks.architectures import Family, Size, save_checkpoint
 from benchmarks.record import Figure, Report, run
 

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from augment.backbones.stable_diffusion import StableDiffusion
-from augment.data import Digits
-from augment.inversion import Inversion
-from augment.pipeline import QUIET_TRAINER, invert, synthesize
-from augment.shards import Plan, read_shard
-from augment.synthesis_data import SynthesisData
-from augment.synthesizer import SynthesisBatch, Synthesizer
+from augment.dataset.reader import read_shard
+from augment.dataset.shards import Plan
+from augment.images.sources import Digits
+from augment.invert.fill import invert
+from augment.invert.inversion import Inversion
+from augment.runtime.trainer import QUIET_TRAINER
+from augment.synthesize.pipeline import synthesize
+from augment.synthesize.plan import SynthesisData
+from augment.synthesize.synthesizer import SynthesisBatch, Synthesizer
 
 PROMPT = "a digit"
 CLASSES = 10

@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from augment.data import ImageFolder as Source
-from augment.manifest import close_folder, describe_dataset, open_folder
-from augment.shards import Plan, ShardFile, encode_image, plan_shards
+from augment.dataset.manifest import close_folder, describe_dataset, open_folder
+from augment.dataset.reader import read_images
+from augment.dataset.shards import Plan, ShardFile, encode_image, plan_shards
+from augment.images.sources import ImageFolder as Source
 from benchmarks.record import Figure, Report, interleave, over, run
-from classify.augmentation import normalise
-from classify.data import Batches, ClassificationData
-from classify.synthetic import read_synthetic
+from classify.train.augmentation import normalise
+from classify.train.data import Batches, ClassificationData
 
 CLASSES = 10
 SHOTS = 5
@@ -130,7 +130,7 @@ def anatomy(folder: Path, files: Path, transform: Transform) -> dict[str, float]
     for image in images:
         transform(image)
     transformed = time.perf_counter()
-    samples = len(list(read_synthetic(folder)))
+    samples = len(list(read_images(folder)))
     return {
         "read and decode a file": (opened - started) / len(images),
         "transform": (transformed - opened) / len(images),

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.cli import fail
+from augment.commands.parsing import CommandParser
 from augment.errors import UserError
-from augment.manifest import library_versions
-from augment.parsing import CommandParser, quiet
-from augment.shards import write_json
+from augment.runtime.files import write_json
+from augment.runtime.fingerprint import library_versions
+from augment.runtime.quiet import quiet
 
 LIBRARIES = ("timm", "torchvision", "webdataset", "torchmetrics")
 RESULTS = Path("benchmarks/results")

@@ -15,10 +15,10 @@ from typing import Literal
 import torch
 from jsonargparse.typing import PositiveInt
 
-from augment.backbones.sampling import Start, stack
+from augment.backbones.start import Start, stack
 from augment.errors import UserError
-from augment.methods import METHODS, Material
-from augment.mixing import Draws, Mixing, draw_mixture
+from augment.mix.draws import Draws, Mixing, draw_mixture
+from augment.mix.registry import METHODS, Material
 from benchmarks.architectures import Family, Size, build_denoiser, fill, inputs
 from benchmarks.record import Figure, Report, over, run
 

@@ -17,10 +17,10 @@ commands:
 classify COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
 
 COMMANDS = {
-    "fit": "classify.commands:fit_command",
-    "study": "classify.commands:study_command",
-    "rank": "classify.commands:rank_command",
-    "push": "classify.commands:push_command",
+    "fit": "classify.commands.fit:fit_command",
+    "study": "classify.commands.study:study_command",
+    "rank": "classify.commands.rank:rank_command",
+    "push": "classify.commands.push:push_command",
 }
 
 

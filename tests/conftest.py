@@ -22,6 +22,9 @@ from PIL import Image
 
 torch.set_num_threads(1)
 
+ROOT = Path(__file__).parent.parent
+"""Of the repository."""
+
 SIDE = 16
 """Height and width of the tiny model's images."""
 
@@ -76,11 +79,11 @@ class Job:
     def args(self, output: Path, *more: str, steps: int = 2, per_class: int = 4) -> list[str]:
         return [
             *("--output", str(output)),
-            *("--model.backbone", "augment.backbones.stable_diffusion.StableDiffusion"),
+            *("--model.backbone", "augment.backbones.stable_diffusion"),
             *("--model.backbone.model", str(self.model)),
             *("--model.prompt", "a photo of a {class}"),
             *("--model.steps", str(steps), "--model.inversion.steps", "2", "--model.inversion.warn_psnr", "0"),
-            *("--data.source", "augment.data.ImageFolder", "--data.source.path", str(self.images)),
+            *("--data.source", "augment.images.sources.ImageFolder", "--data.source.path", str(self.images)),
             *("--shots", "3", "--per_class", str(per_class)),
             *("--data.plan.shard_size", "4", "--batch_size", "2"),
             *("--trainer.accelerator", "cpu"),

@@ -7,12 +7,11 @@ import timm
 import torch
 
 import augment
-import classify
 from augment.backbones.stable_diffusion import StableDiffusion
-from classify.extractor import TimmFeatures
+from augment.measure.extractor import TimmFeatures
 
-BACKBONE = Path(augment.__file__).parent / "assets" / "digits"
-EXTRACTOR = Path(classify.__file__).parent / "assets" / "digits"
+BACKBONE = Path(augment.__file__).parent / "assets" / "backbones" / "digits"
+EXTRACTOR = Path(augment.__file__).parent / "assets" / "extractors" / "digits"
 
 
 def size(folder: Path) -> int:

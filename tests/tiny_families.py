@@ -27,7 +27,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from augment.architecture import build_tokenizer
+from augment.pretrain.networks import build_tokenizer
 
 SIDE = 16
 """Height and width of every tiny model's images."""

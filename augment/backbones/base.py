@@ -12,8 +12,8 @@ from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from augment.backbones.inversions import InversionKind, explicit, fixed_point, midpoint, null_text
-from augment.backbones.sampling import Condition, Inverted, Sampler, SamplerKind, Start, by_strength, join, upload
 from augment.backbones.schedule import Schedule, add_noise, halfway, stochastic_transfer, transfer
+from augment.backbones.start import Condition, Inverted, Sampler, SamplerKind, Start, by_strength, join, upload
 from augment.errors import UserError
 
 __all__ = ["DTYPES", "Backbone", "Condition", "Inverted", "Precision", "Sampler", "Start", "allow_tf32"]

@@ -17,7 +17,7 @@ from huggingface_hub import snapshot_download
 
 from augment.errors import UserError
 
-EMBEDDED = Path(__file__).parent.parent / "assets"
+EMBEDDED = Path(__file__).parent.parent / "assets" / "backbones"
 
 FAMILIES = {
     "StableDiffusionPipeline": "StableDiffusion",

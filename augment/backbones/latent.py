@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from augment.backbones.base import Backbone
 from augment.backbones.checkpoint import Adapter, adapt, check_family, find_adapters, load_pipeline, locate
-from augment.backbones.sampling import Condition, join
+from augment.backbones.start import Condition, join
 from augment.errors import UserError
 
 

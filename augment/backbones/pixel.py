@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from augment.backbones.base import Backbone
 from augment.backbones.checkpoint import check_family, load_pipeline, locate
-from augment.backbones.sampling import Condition
 from augment.backbones.schedule import Schedule, ddim_schedule
+from augment.backbones.start import Condition
 from augment.errors import UserError
 
 

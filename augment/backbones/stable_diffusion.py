@@ -8,8 +8,8 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from augment.backbones.latent import LatentBackbone
-from augment.backbones.sampling import Condition
 from augment.backbones.schedule import Schedule, ddim_schedule
+from augment.backbones.start import Condition
 
 
 class StableDiffusion(LatentBackbone):

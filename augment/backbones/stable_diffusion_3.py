@@ -9,8 +9,8 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import c
 from torch import Tensor
 
 from augment.backbones.latent import LatentBackbone
-from augment.backbones.sampling import Condition
 from augment.backbones.schedule import Schedule, flow_schedule
+from augment.backbones.start import Condition
 
 
 class StableDiffusion3(LatentBackbone):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from augment.backbones.base import Precision
 from augment.backbones.latent import LatentBackbone
-from augment.backbones.sampling import Condition
 from augment.backbones.schedule import Schedule, ddim_schedule
+from augment.backbones.start import Condition
 
 
 class StableDiffusionXL(LatentBackbone):

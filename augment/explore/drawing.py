@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from augment.data import to_uint8
+from augment.images.pixels import to_uint8
 
 BLUE, ORANGE, GREY, GREEN, PURPLE = "#2f6db3", "#d9822b", "#8a8f98", "#3a8f5c", "#7d4fa3"
 NORM_COLOURS = {"lin": GREY, "fix": ORANGE, "nin": BLUE, "cog": GREEN, "ada": PURPLE}

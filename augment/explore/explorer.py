@@ -16,17 +16,18 @@ from rich.progress import track
 from torch import Tensor
 
 from augment.backbones.base import Backbone, Precision
-from augment.backbones.sampling import Sampler, Start, stack
-from augment.data import ImageSource, Item
+from augment.backbones.start import Sampler, Start, stack
 from augment.errors import UserError
 from augment.explore.extractor import Extractor
 from augment.explore.sources import Sources
-from augment.inversion import check_inverted, invert_latents
-from augment.mixing import noise_seed
-from augment.notices import warn_of_other_start
-from augment.pipeline import QUIET_TRAINER, invert
-from augment.synthesis_data import SynthesisData
-from augment.synthesizer import Synthesizer
+from augment.images.sources import ImageSource, Item
+from augment.invert.fill import invert
+from augment.invert.inversion import check_inverted, invert_latents
+from augment.mix.draws import noise_seed
+from augment.runtime.trainer import QUIET_TRAINER
+from augment.synthesize.notices import warn_of_other_start
+from augment.synthesize.plan import SynthesisData
+from augment.synthesize.synthesizer import Synthesizer
 
 
 class Explorer:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from augment.data import to_uint8
+from augment.images.pixels import to_uint8
 
 BATCH = 64
 
@@ -23,8 +23,8 @@ class Extractor:
 
     def __init__(self, name: str, weights: str | None, image_size: int, device: torch.device) -> None:
         # The classifier's package knows the extractors; a figure that asks for none runs without it.
-        from classify.extractor import Extractor as Pretrained
-        from classify.metrics import frechet_name
+        from augment.measure.extractor import Extractor as Pretrained
+        from augment.measure.metrics import frechet_name
 
         pretrained = Pretrained(name, weights, image_size, device)
         self.name = pretrained.name
@@ -42,7 +42,7 @@ class Extractor:
 
 def frechet_distance(real: Tensor, made: Tensor) -> float:
     """The Fréchet distance between two sets of features [B, D]."""
-    from classify.metrics import frechet_distance as distance
+    from augment.measure.metrics import frechet_distance as distance
 
     return distance(real, made)
 

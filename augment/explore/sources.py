@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from augment.backbones.sampling import Start
+from augment.backbones.start import Start
 from augment.errors import UserError
-from augment.interpolation import MEANS, NORMS, interpolate
-from augment.methods import MethodName
+from augment.mix.interpolation import MEANS, NORMS, interpolate
+from augment.mix.registry import MethodName
 
 
 @dataclass(frozen=True)

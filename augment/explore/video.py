@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from augment.data import to_uint8
+from augment.images.pixels import to_uint8
 
 SMALLEST = 256
 """Height of a film, in pixels, unless the images are larger."""

@@ -1,6 +1,7 @@
 """Training a diffusion model from nothing on a folder of images: in an autoencoder's latents, or on the pixels."""
 
-from augment.pretrain.data import PretrainData, UnlabelledFolder
+from augment.images.sources import UnlabelledFolder
+from augment.pretrain.data import PretrainData
 from augment.pretrain.latent import LatentDiffusion
 from augment.pretrain.pixel import DDPM
 

@@ -1,8 +1,7 @@
 """What a diffusion model is trained on: all images of a source's pool, without their labels."""
 
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -11,38 +10,9 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from augment.data import IMAGE_SUFFIXES, ImageFolder, ImageSource, Item, to_tensor, to_uint8
 from augment.errors import UserError
-
-
-class UnlabelledFolder(ImageFolder):
-    """All images below a folder, at any depth, as one class; the test images are optional.
-
-    Args:
-        path: Folder of training images.
-        test_path: Folder of images that the model card measures the finished model on.
-    """
-
-    @cached_property
-    def classes(self) -> tuple[str, ...]:
-        """The only class."""
-        return ("image",)
-
-    @cached_property
-    def pool(self) -> tuple[Item, ...]:
-        """The images below `path`."""
-        return self._below(self.path, "pool", "source.path")
-
-    @cached_property
-    def test(self) -> tuple[Item, ...]:
-        """The images below `test_path`, none without it."""
-        return () if self.test_path is None else self._below(self.test_path, "test", "source.test_path")
-
-    def _below(self, root: Path, split: Literal["pool", "test"], argument: str) -> tuple[Item, ...]:
-        files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        if not files:
-            raise UserError(f"{argument}: no images below '{root}'; give a folder that has some")
-        return tuple(Item(file.relative_to(root).as_posix(), 0, split) for file in files)
+from augment.images.pixels import to_float, to_tensor, to_uint8
+from augment.images.sources import ImageSource
 
 
 class PretrainData(L.LightningDataModule):
@@ -102,11 +72,6 @@ class PretrainData(L.LightningDataModule):
         """From bytes to images [B, 3, H, W] in [-1, 1], moved at random, on the training's device."""
         images = to_float(batch[0])
         return jitter(images, self.jitter) if self.jitter else images
-
-
-def to_float(images: Tensor) -> Tensor:
-    """Images [B, 3, H, W] from uint8 to float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
 
 
 def jitter(images: Tensor, amount: float) -> Tensor:

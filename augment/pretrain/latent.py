@@ -14,7 +14,10 @@ from diffusers import StableDiffusionPipeline
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from augment.architecture import (
+from augment.backbones.stable_diffusion import StableDiffusion
+from augment.images.pixels import to_float
+from augment.pretrain.base import Pretraining, fixed_noise
+from augment.pretrain.networks import (
     MAX_PROMPT_TOKENS,
     build_autoencoder,
     build_denoiser,
@@ -22,9 +25,6 @@ from augment.architecture import (
     build_text_encoder,
     build_tokenizer,
 )
-from augment.backbones.stable_diffusion import StableDiffusion
-from augment.pretrain.base import Pretraining, fixed_noise
-from augment.pretrain.data import to_float
 from augment.pretrain.objective import Denoiser, ddim_sample, epsilon_loss, warmup_cosine
 
 SAMPLES = 32

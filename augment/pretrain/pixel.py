@@ -8,9 +8,9 @@ from diffusers import DDPMPipeline, DDPMScheduler
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from augment.architecture import build_pixel_denoiser
 from augment.backbones.pixel import PixelDiffusion
 from augment.pretrain.base import Pretraining, fixed_noise
+from augment.pretrain.networks import build_pixel_denoiser
 from augment.pretrain.objective import ddim_sample, epsilon_loss, warmup_cosine
 
 SAMPLES = 32

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import save_image
 
+from augment.images.pixels import to_float
 from augment.pretrain.base import Pretraining
-from augment.pretrain.data import to_float
 
 COLUMNS = 8
 TILE = 64

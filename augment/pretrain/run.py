@@ -12,14 +12,14 @@ import lightning as L
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
 from augment.errors import UserError
-from augment.manifest import first_difference, library_versions
-from augment.model_card import CARD, Reconstruction, write_model_card
 from augment.pretrain.average import DenoiserAverage
 from augment.pretrain.base import Pretraining
+from augment.pretrain.card import CARD, Reconstruction, write_model_card
 from augment.pretrain.data import PretrainData
 from augment.pretrain.progress import Progress
-from augment.processes import check_shared
-from augment.shards import partial_path, write_json
+from augment.runtime.files import partial_path, write_json
+from augment.runtime.fingerprint import first_difference, library_versions
+from augment.runtime.processes import check_shared
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,77 @@
+"""What `augment invert` does."""
+
+import time
+from pathlib import Path
+
+from jsonargparse.typing import PositiveInt
+from lightning.pytorch.cli import LightningArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+# Imported so that --model.backbone knows the families by their short names.
+# Imported so that --model.backbone knows the families by their short names.
+# Imported so that --model.backbone knows the families by their short names.
+from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401  # noqa: F401  # noqa: F401
+from augment.commands.parsing import add_switch
+from augment.commands.synthesize import SynthesisCLI, parse_synthesis, print_profile, trainer_factory
+from augment.invert.compare import check, print_trials, write_trials
+from augment.invert.fill import Inverted, invert
+from augment.runtime.processes import Companions
+
+
+class InversionCLI(SynthesisCLI):
+    """The options of `invert`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Whether to compare inversions."""
+        super().add_arguments_to_parser(parser)
+        add_switch(
+            parser,
+            "check",
+            "Compare all inversions that the backbone can do, instead of filling the bank: a table, inversions.csv "
+            "and inversions.png in the output folder.",
+        )
+        parser.add_argument(
+            "--check_steps",
+            "--check-steps",
+            type=list[PositiveInt] | None,
+            default=None,
+            help="Numbers of steps that --check tries; by default that of the inversion.",
+        )
+
+
+def invert_command(args: list[str]) -> None:
+    """Fill the latent bank and report the round trip, or compare inversions."""
+    companions = Companions()
+    cli = parse_synthesis("invert", args, InversionCLI)
+    if cli.config.check:
+        trials, rows = check(
+            cli.model,
+            cli.datamodule,
+            cli.trainer.strategy.root_device,
+            cli.config.check_steps or [cli.model.inversion.steps],
+        )
+        write_trials(Path(cli.config.output), trials, rows)
+        print_trials(trials)
+        return
+    begun = time.perf_counter()
+    inverted = invert(cli.model, cli.datamodule, trainer_factory(cli, companions))
+    companions.close()
+    if cli.trainer.is_global_zero:
+        print_profile(cli.model.stopwatch, time.perf_counter() - begun)
+        report_inversion(inverted)
+
+
+def report_inversion(inverted: Inverted) -> None:
+    """Print the round trip of every image, worst first; the residual where the inversion measures it."""
+    table = Table(title=f"{inverted.new} of {len(inverted.quality)} images inverted anew, bank {inverted.bank.folder}")
+    for column in ("image", "round trip, dB", "autoencoder alone, dB", "residual"):
+        table.add_column(column, justify="left" if column == "image" else "right")
+    for name, quality in sorted(inverted.quality.items(), key=lambda row: row[1].round_trip):
+        table.add_row(
+            name,
+            f"{quality.round_trip:.1f}",
+            f"{quality.autoencoder:.1f}",
+            f"{quality.residual:.1e}" if quality.residual else "–",
+        )
+    Console().print(table)

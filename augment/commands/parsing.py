@@ -1,0 +1,104 @@
+"""How do commands parse their options and speak? As LightningCLI does, with errors in one line and no chatter."""
+
+import sys
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import lightning as L
+from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from augment.runtime.loggers import LoggerName, make_logger
+from augment.runtime.quiet import quiet
+
+
+def add_switch(parser: ArgumentParser, name: str, help_text: str) -> None:
+    """An option that is on when it is named, and that a YAML file may set too; dashes work like underscores."""
+    spellings = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
+    parser.add_argument(*spellings, type=bool, nargs="?", const=True, default=False, help=help_text)
+
+
+class OneLineErrors:
+    """A parser that answers bad input with one line and exit code 2, instead of its whole usage."""
+
+    prog: str
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message and leave."""
+        line = " ".join(message.replace("typing.", "").split())
+        print(f"{self.prog}: {line} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class CommandParser(OneLineErrors, ArgumentParser):
+    """For commands that neither train nor predict."""
+
+
+class _LightningParser(OneLineErrors, LightningArgumentParser):
+    """For commands around a trainer."""
+
+
+class OutputCLI(LightningCLI):
+    """A command around a fixed pair of classes, with `--output`, the one folder that it writes to.
+
+    Args:
+        model: Class of the model.
+        data: Class of the data.
+        command: As the user types it.
+        args: Its options.
+        seed: Default of `--seed_everything`; False where nothing draws from the global generators.
+        trainer_defaults: Of the trainer; one device, unless the user asks for more.
+        choose_model: Whether the user chooses among the subclasses of `model`.
+    """
+
+    def __init__(
+        self,
+        model: type[L.LightningModule],
+        data: type[L.LightningDataModule],
+        command: str,
+        args: list[str],
+        seed: int | Literal[False],
+        trainer_defaults: dict[str, Any],
+        choose_model: bool = False,
+    ) -> None:
+        quiet()
+        super().__init__(
+            model,
+            data,
+            subclass_mode_model=choose_model,
+            args=args,
+            run=False,
+            seed_everything_default=seed,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            parser_class=_LightningParser,
+            parser_kwargs={"prog": command},
+            trainer_defaults={"devices": 1, **trainer_defaults},
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Lightning's own files go to the output folder too, not to the working directory."""
+        parser.add_argument("--output", type=str, required=True, help="Folder to write to.")
+        parser.link_arguments("output", "trainer.default_root_dir")
+
+
+class TrainingCLI(OutputCLI):
+    """A command that trains, with `--logger`: where its curves go."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Lightning's own default depends on what happens to be installed."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--logger",
+            type=LoggerName,
+            default="csv",
+            help="Training curves in OUTPUT/curves: 'csv', 'tensorboard', 'wandb' (WANDB_MODE=offline without a "
+            "network), or 'none'; --trainer.logger names any other.",
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """A trainer with that logger, unless the user configured one."""
+        if self.config.trainer.logger is None:
+            output = Path(self.config.output)
+            kwargs["logger"] = make_logger(self.config.logger, output / "curves", output.name)
+        return super().instantiate_trainer(**kwargs)

@@ -1,0 +1,23 @@
+"""What `augment push` does."""
+
+from pathlib import Path
+
+# Imported so that --model.backbone knows the families by their short names.
+from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
+from augment.commands.hub import add_push_options, set_license, upload
+from augment.commands.parsing import CommandParser
+from augment.dataset.card import write_card
+from augment.dataset.verify import verify
+
+
+def push_command(args: list[str]) -> None:
+    """Upload a dataset folder to the Hugging Face Hub, with its card, once every shard is found whole."""
+    parser = CommandParser(prog="augment push", description=push_command.__doc__)
+    parser.add_argument("folder", type=str, help="Dataset folder made by `augment synthesize`.")
+    add_push_options(parser)
+    config = parser.parse_args(args)
+    folder = Path(config.folder)
+    verify(folder)
+    card = folder / "README.md"
+    set_license(card if card.is_file() else write_card(folder), config.license)
+    print(upload(folder, config.repo, "dataset", config.public))

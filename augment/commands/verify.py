@@ -1,0 +1,16 @@
+"""What `augment verify` does."""
+
+from pathlib import Path
+
+# Imported so that --model.backbone knows the families by their short names.
+from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
+from augment.commands.parsing import CommandParser
+from augment.dataset.verify import verify
+
+
+def verify_command(args: list[str]) -> None:
+    """Check a dataset folder."""
+    parser = CommandParser(prog="augment verify", description=verify.__doc__)
+    parser.add_argument("folder", type=str, help="Dataset folder made by `augment synthesize`.")
+    folder = Path(parser.parse_args(args).folder)
+    print(f"{folder}: {verify(folder)} samples, all shards as described in dataset.json")

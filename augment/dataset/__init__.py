@@ -1,0 +1,1 @@
+"""A dataset on disk: written, read, described and verified."""

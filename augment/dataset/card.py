@@ -1,0 +1,107 @@
+"""What does a dataset folder say about itself to a stranger? Its README.md: metadata, origin, and how to load it."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCardData
+
+from augment.dataset.manifest import read_manifest
+
+SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+"""The Hub's words for a number of samples below a bound."""
+
+
+def write_card(folder: Path) -> Path:
+    """Write the README.md of a finished dataset folder: a function of its `dataset.json`, but for the folder's name.
+
+    Args:
+        folder: Made by `augment synthesize`.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        UserError: If this is no dataset folder.
+    """
+    manifest = read_manifest(folder)
+    path = folder / "README.md"
+    path.write_text(render(manifest, folder.resolve().name), encoding="utf-8")
+    return path
+
+
+def render(manifest: dict[str, Any], name: str) -> str:
+    """The card as Markdown under its YAML metadata."""
+    config, classes = manifest["config"], manifest["classes"]
+    made = sorted({shot["label"] for shot in manifest["few_shot"]})
+    count = sum(shard["samples"] for shard in manifest["shards"].values())
+    extension = config["plan"]["image_format"]
+    metadata = DatasetCardData(
+        pretty_name=name,
+        task_categories=["image-classification"],
+        size_categories=next((word for bound, word in SIZES.items() if count < bound), "n>1M"),
+        tags=["webdataset", "synthetic", "few-shot", "diffusion", "chm-augment"],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "train-*.tar"}]}],
+    )
+    few_shot = "\n".join(
+        f"| {label} | {cell(classes[label])} | {config['plan']['per_class']} | "
+        f"{', '.join(cell(shot['name']) for shot in manifest['few_shot'] if shot['label'] == label)} |"
+        for label in made
+    )
+    return f"""---
+{metadata.to_yaml()}
+---
+
+# {name}
+
+{count} synthetic images of {len(made)} classes, {config["resolution"]}×{config["resolution"]}, made by \
+`augment synthesize` of chm-augment {manifest["versions"]["chm-augment"]} from \
+{len(manifest["few_shot"])} real images, which are not part of this dataset.
+
+| | |
+| --- | --- |
+| method | `{config["method"]}` |
+| backbone | `{config["backbone"]}` |
+| inversion | `{config["inversion"]["kind"]}`, {config["inversion"]["steps"]} steps |
+| sampling | {config["steps"]} steps, guidance {config["guidance"]} |
+| prompt | {cell(config["prompt"])} |
+| seed | {config["seed"]} |
+| fingerprint | `{manifest["fingerprint"]}` |
+
+`dataset.json` holds the whole configuration and the sha256 of every shard; `KEY.json` beside each image names its
+sources and their weights.
+
+## Loading
+
+Below, `{name}` is this folder, as `hf download --repo-type dataset REPO --local-dir {name}` brings it.
+
+```python
+from glob import glob
+import webdataset
+
+shards = sorted(glob("{name}/train-*.tar"))
+dataset = webdataset.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("{extension}", "cls")
+```
+
+```python
+import timm.data
+
+dataset = timm.data.create_dataset("wds/{name}", root="{name}", split="train")
+```
+
+```python
+import datasets
+
+dataset = datasets.load_dataset("webdataset", data_files={{"train": "{name}/train-*.tar"}}, split="train")
+```
+
+## Classes
+
+| label | class | images | real images they were made from |
+| ---: | --- | ---: | --- |
+{few_shot}
+"""
+
+
+def cell(text: str) -> str:
+    """Text that stays in its cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,154 @@
+"""The dataset format: which image lies in which shard, how shards are written, and how a folder is described.
+
+The one file that `augment` and `classify` share. A folder holds
+
+    train-000000.tar …   members KEY.cls, KEY.json, KEY.png (or jpg, webp); KEY is CCCC_IIIIII (class, index)
+    _info.json           what timm's wds reader wants
+    dataset.json         fingerprint, config, class names, few-shot files, library versions, sha256 per shard
+    run.json             what differs between runs: host, devices, seconds, images per second
+
+A finished shard's name is its commit record: it is written under a temporary name, flushed, then renamed.
+"""
+
+import contextlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse.typing import PositiveInt
+from PIL import Image
+
+from augment.errors import UserError
+from augment.runtime.files import partial_path
+
+ImageFormat = Literal["png", "jpg", "webp"]
+ENCODERS: dict[str, dict[str, Any]] = {
+    "png": {"format": "PNG", "compress_level": 1},
+    "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    "webp": {"format": "WEBP", "quality": 95},
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Size and layout of a dataset. All of it decides the bytes, so all of it is part of the fingerprint.
+
+    Args:
+        per_class: Images per class.
+        shard_size: Images per shard: the unit of work, of resumption and of distribution over processes.
+        batch_size: Images per call of the networks; a batch never crosses a shard's edge. `auto` tries on the device
+            what is fastest, once per dataset.
+        image_format: Of the images in the shards; png keeps every bit.
+    """
+
+    per_class: PositiveInt = 100
+    shard_size: PositiveInt = 128
+    batch_size: PositiveInt | Literal["auto"] = 16
+    image_format: ImageFormat = "png"
+
+    @property
+    def images_per_batch(self) -> int:
+        """The batch size, once it is a number."""
+        if self.batch_size == "auto":
+            raise ValueError("batch_size: 'auto' has not been resolved")
+        return int(self.batch_size)
+
+
+@dataclass(frozen=True, order=True)
+class Sample:
+    """One planned image: index `index` of class `label`."""
+
+    label: int
+    index: int
+
+    @property
+    def key(self) -> str:
+        """Name of its members in the tar; no dots, since readers end the key at the first dot."""
+        return f"{self.label:04d}_{self.index:06d}"
+
+
+@dataclass(frozen=True)
+class PlannedBatch:
+    """Samples that go through the networks together."""
+
+    shard: int
+    samples: tuple[Sample, ...]
+    first: bool
+    last: bool
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+def plan_shards(plan: Plan, labels: Sequence[int]) -> list[tuple[Sample, ...]]:
+    """Deal all samples into shards: a pure function of the plan, so that any process can work on any shard.
+
+    Shards interleave the classes, so any prefix of the shards is balanced; within a shard samples are sorted by key.
+    """
+    if len(labels) and (max(labels) > 9999 or plan.per_class > 1_000_000):
+        raise UserError("per_class, classes: keys hold at most 10,000 classes of 1,000,000 images")
+    samples = [Sample(label, index) for index in range(plan.per_class) for label in labels]
+    starts = range(0, len(samples), plan.shard_size)
+    return [tuple(sorted(samples[start : start + plan.shard_size])) for start in starts]
+
+
+def plan_batches(shard: int, samples: Sequence[Sample], batch_size: int) -> list[PlannedBatch]:
+    """Cut one shard into batches, in the order in which they are written."""
+    starts = range(0, len(samples), batch_size)
+    return [
+        PlannedBatch(shard, tuple(samples[s : s + batch_size]), first=s == 0, last=s + batch_size >= len(samples))
+        for s in starts
+    ]
+
+
+def shard_name(shard: int) -> str:
+    """File name of a shard."""
+    return f"train-{shard:06d}.tar"
+
+
+def encode_image(image: Image.Image, image_format: ImageFormat) -> bytes:
+    """The image as a file of that format, without time stamps."""
+    buffer = io.BytesIO()
+    image.save(buffer, **ENCODERS[image_format])
+    return buffer.getvalue()
+
+
+class ShardFile:
+    """A shard being written under a temporary name, until it is committed or dropped."""
+
+    def __init__(self, folder: Path, shard: int) -> None:
+        self.path = folder / shard_name(shard)
+        self.partial = partial_path(self.path)
+        self._stream = self.partial.open("wb")
+        self._tar = tarfile.TarFile(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, key: str, image: bytes, image_format: ImageFormat, record: dict[str, Any]) -> None:
+        """Append one sample, members sorted by extension."""
+        members = {
+            "cls": str(record["label"]).encode(),
+            "json": json.dumps(record, ensure_ascii=False, sort_keys=True).encode(),
+            image_format: image,
+        }
+        for extension in sorted(members):
+            info = tarfile.TarInfo(f"{key}.{extension}")
+            info.size, info.mode, info.mtime = len(members[extension]), 0o644, 0
+            self._tar.addfile(info, io.BytesIO(members[extension]))
+
+    def commit(self) -> None:
+        """Make the shard appear under its name, complete and on disk."""
+        self._tar.close()
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        self.partial.replace(self.path)
+
+    def drop(self) -> None:
+        """Remove the unfinished shard."""
+        with contextlib.suppress(OSError):  # a full disk refuses the last flush again
+            self._stream.close()
+        self.partial.unlink(missing_ok=True)

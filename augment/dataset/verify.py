@@ -1,0 +1,66 @@
+"""Is a dataset whole? Every shard's hash, sample count and images, checked against the manifest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from augment.dataset.manifest import read_manifest
+from augment.dataset.reader import broken_images, is_complete, shard_keys
+from augment.dataset.shards import Sample, shard_name
+from augment.errors import UserError
+from augment.runtime.files import file_sha256
+
+
+def verify(folder: Path) -> int:
+    """Check every shard of a dataset folder.
+
+    Args:
+        folder: Made by `augment synthesize`.
+
+    Returns:
+        The number of samples, all of them good.
+
+    Raises:
+        UserError: If the dataset is unfinished, or a shard is missing or differs; names every bad shard.
+    """
+    manifest = read_manifest(folder)
+    if not manifest["shards"]:
+        raise UserError(f"dataset: '{folder}' is not finished; run `augment synthesize` on it again")
+    console = Console(stderr=True)
+    shards = track(
+        manifest["shards"].items(), "verify", console=console, transient=True, disable=not console.is_terminal
+    )
+    faults = [fault for name, facts in shards if (fault := find_fault(folder / name, facts)) is not None]
+    if faults:
+        raise UserError(
+            f"dataset: '{folder}' is damaged: {'; '.join(faults)}; run the same `augment synthesize` command again"
+        )
+    return sum(int(facts["samples"]) for facts in manifest["shards"].values())
+
+
+def find_fault(path: Path, facts: dict[str, Any]) -> str | None:
+    """What is wrong with one shard, in words; None if its hash, its number of samples and all its images are right."""
+    if not path.is_file():
+        return f"{path.name} is missing"
+    try:
+        count = len(shard_keys(path))
+    except UserError:
+        return f"{path.name} is no whole tar"
+    if count != facts["samples"]:
+        return f"{path.name} holds {count} samples instead of {facts['samples']}"
+    altered = file_sha256(path) != facts["sha256"]
+    if broken := broken_images(path):
+        return f"{path.name} {'was altered' if altered else 'was written'} (broken image {broken[0]})"
+    return f"{path.name} was altered" if altered else None
+
+
+def unfinished(folder: Path, shards: Sequence[Sequence[Sample]]) -> list[int]:
+    """Numbers of the shards that are missing, broken, or not those that a finished dataset's manifest describes."""
+    described = read_manifest(folder)["shards"]
+    names = [shard_name(number) for number in range(len(shards))]
+    hashes = [described.get(name, {}).get("sha256") for name in names]
+    rows = enumerate(zip(names, shards, hashes, strict=True))
+    return [n for n, (name, samples, sha256) in rows if not is_complete(folder / name, samples, sha256)]

@@ -1,0 +1,1 @@
+"""What is real: image sources, few-shot sets, pixels."""

@@ -1,0 +1,1 @@
+"""Images to noise: the latent bank and what fills it."""

@@ -1,0 +1,102 @@
+"""How is an image brought to noise and back? The settings of an inversion, and its checks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from augment.backbones.base import Backbone, Precision
+from augment.backbones.inversions import InversionKind
+from augment.backbones.start import Inverted, Sampler, Start
+from augment.errors import UserError
+
+
+def check_latent(latent: Tensor, what: str, remedy: str) -> None:
+    """Refuse a latent that no mixture can use.
+
+    Raises:
+        UserError: If it is not finite, or zero.
+    """
+    if not bool(torch.isfinite(latent).all()):
+        raise UserError(f"{what} holds NaN or infinity; {remedy}")
+    if not bool(latent.any()):
+        raise UserError(f"{what} is all zeros; {remedy}")
+
+
+ENCODED = "encoded"
+"""The kind of a bank's entry that is a clean latent: an image that was encoded and never inverted."""
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """How images are inverted.
+
+    Args:
+        kind: `ddim` (`euler` for flow models) runs the deterministic sampler backwards, each step trusting the network
+            at its near end; `fixed-point` solves each step; `midpoint` (flow models) is of second order; `null-text`
+            optimises unconditional embeddings for each step so that guidance leads back to the image;
+            `negative-prompt` is its fast form, with the prompt itself for "no prompt".
+        steps: Of the inversion; more steps follow the sampler's path more closely.
+        guidance: Classifier-free guidance; inversion works best without it (1). `null-text` and `negative-prompt`
+            invert without it, and prepare for this much on the way back.
+        tolerance: `fixed-point`: relative change that ends a step's iteration; `null-text`: mean squared error of a
+            latent at which its embeddings are good enough.
+        iterations: Most iterations, or optimiser steps, per step.
+        precision: Of the networks during the inversion.
+        batch_size: Images per call of the networks; changes latents by rounding alone.
+        warn_psnr: Images whose round trip stays below this many dB are named in a warning.
+    """
+
+    kind: InversionKind = "ddim"
+    steps: PositiveInt = 50
+    guidance: NonNegativeFloat = 1.0
+    tolerance: NonNegativeFloat = 1e-5
+    iterations: PositiveInt = 10
+    precision: Precision = "fp32"
+    batch_size: PositiveInt = 16
+    warn_psnr: NonNegativeFloat = 15.0
+
+
+def invert_latents(backbone: Backbone, clean: Tensor, prompts: Sequence[str], how: Inversion) -> Inverted:
+    """Clean latents z_0 [B, C, h, w] to noise, as the settings say."""
+    return backbone.invert(clean, prompts, how.steps, how.guidance, how.kind, how.tolerance, how.iterations)
+
+
+def go_back(backbone: Backbone, inverted: Inverted, prompts: Sequence[str], how: Inversion) -> Tensor:
+    """Noise to clean latents z_0 [B, C, h, w], by the sampler that the inversion is the reverse of."""
+    negative = tuple(prompts) if how.kind == "negative-prompt" else None
+    start = Start(inverted.latent, tuple(prompts), unconditional=inverted.unconditional, negative=negative)
+    sampler = Sampler("midpoint" if how.kind == "midpoint" else "first-order")
+    return backbone.denoise(start, how.steps, how.guidance, sampler)
+
+
+DIVERGED = 0.5
+"""Residual of `fixed-point` above which its result means nothing."""
+
+
+def check_inverted(name: str, latent: Tensor, residual: float, how: Inversion) -> None:
+    """Refuse an inversion that diverged.
+
+    Raises:
+        UserError: Naming the image, its residual, and what helps.
+    """
+    remedy = "try guidance 1, more steps or precision fp32"
+    norm = float(latent.float().square().mean().sqrt())
+    measured = (
+        f"residual {residual:.2g}, norm/sqrt(L) {norm:.3g}" if how.kind == "fixed-point" else f"norm/sqrt(L) {norm:.3g}"
+    )
+    check_latent(latent, f"inversion of image '{name}' ({how.kind}, guidance {how.guidance:g}; {measured})", remedy)
+    if residual > DIVERGED:
+        raise UserError(
+            f"inversion of image '{name}' diverged: residual {residual:.2g} after {how.iterations} iterations at "
+            f"guidance {how.guidance:g}; {remedy}"
+        )
+
+
+def psnr(images: Tensor, targets: Tensor) -> list[float]:
+    """Peak signal-to-noise ratio in dB of each image in [-1, 1]."""
+    values = peak_signal_noise_ratio(images, targets, data_range=2.0, reduction="none", dim=(1, 2, 3))
+    return [float(value) for value in values]

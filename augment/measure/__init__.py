@@ -1,0 +1,1 @@
+"""How far is it from the real images? Features of extractors and set metrics."""

@@ -1,0 +1,188 @@
+"""Is the backbone good enough to rank anything? Its noise samples and reconstructions beside two halves of real images.
+
+If plain samples lie far from the real images, or nobody can tell the class of a synthetic image, then a comparison of
+ways to mix latents says little about them, whatever its intervals.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from augment.backbones.start import Start
+from augment.errors import UserError
+from augment.images.pixels import to_tensor
+from augment.images.sources import ImageSource, Item
+from augment.measure.extractor import Extractor
+from augment.measure.features import image_features
+from augment.measure.metrics import frechet_distance, frechet_name, recognised
+from augment.runtime.files import write_json
+from augment.synthesize.synthesizer import Synthesizer
+
+FAR = 10.0
+"""Noise samples further away than this many times the distance of two real halves count as too far."""
+UNSEEN = 0.5
+"""Images whose class is recognised less than this many times as often as that of real ones count as unrecognisable."""
+FEW = 50
+"""Images on each side below which a distance is mostly its own bias."""
+MOST = 500
+"""Images on each side of a distance, at most."""
+BATCH = 50
+NOTE = "adequacy.json"
+
+
+@dataclass(frozen=True)
+class Adequacy:
+    """How good the backbone is, by one extractor; every distance is to the same half of the real images.
+
+    Attributes:
+        extractor: Its name.
+        count: Images on each side of a distance.
+        features: Numbers per image. With fewer images than these the distances are mostly bias, alike for all of them.
+        halves: Distance of the other half of the real images.
+        reconstructions: Of that half after the autoencoder.
+        noise: Of images sampled from Gaussian noise, with the same classes' prompts.
+        real_recognised: Share of the other half whose class has the nearest mean in the extractor's features.
+        reconstructions_recognised: The same after the autoencoder.
+    """
+
+    extractor: str
+    count: int
+    features: int
+    halves: float
+    reconstructions: float
+    noise: float
+    real_recognised: float
+    reconstructions_recognised: float
+
+    @property
+    def recognition(self) -> str:
+        """Name of the share of recognised images among a synthetic set's metrics."""
+        return f"recognised_{self.extractor}"
+
+    def verdict(self, synthetic: Mapping[str, float]) -> str:
+        """Whether samples lie near the real images and the best row's classes are recognised, if that can be told.
+
+        Args:
+            synthetic: Share of the synthetic images whose class is recognised, by row.
+        """
+        best = max(synthetic.values(), default=self.reconstructions_recognised)
+        if self.noise > FAR * self.halves or best < UNSEEN * self.real_recognised:
+            return "The backbone is NOT good enough to rank methods: this study tests the machinery, not the methods."
+        needed = max(FEW, self.features + 1)
+        if self.count < needed:
+            return (
+                f"Whether the backbone is good enough to rank methods cannot be told: two halves of {self.count} real "
+                f"images are too few for {self.features} features, {needed} each would do."
+            )
+        return "The backbone is good enough to compare methods on."
+
+    def sentence(self, synthetic: Mapping[str, float]) -> str:
+        """The verdict, with the figures that it rests on.
+
+        Args:
+            synthetic: Share of the synthetic images whose class is recognised, by row.
+        """
+        made = ""
+        if synthetic:
+            low, high = (choose(synthetic, key=lambda row: synthetic[row]) for choose in (min, max))
+            made = f", and of {share(synthetic[low])} ({low}) to {share(synthetic[high])} ({high}) of synthetic images"
+            if share(synthetic[low]) == share(synthetic[high]):
+                made = f", and of {share(synthetic[low])} of synthetic images"
+        return (
+            f"{self.verdict(synthetic)} {frechet_name(self.extractor)} to one half of the real images: the other half "
+            f"{self.halves:.3g}, the autoencoder's reconstructions of it {self.reconstructions:.3g}, plain noise "
+            f"samples {self.noise:.3g} ({self.count} images each; more than {FAR:g} times the other half's counts as "
+            f"too far). The extractor recognises the class of {share(self.real_recognised)} of real images, of "
+            f"{share(self.reconstructions_recognised)} of reconstructions{made}."
+        )
+
+
+def read_adequacy(folder: Path) -> Adequacy | None:
+    """What a study's folder says of its backbone, if it was judged."""
+    path = folder / NOTE
+    return Adequacy(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def write_adequacy(folder: Path, adequacy: Adequacy) -> None:
+    """Keep it in a study's folder."""
+    write_json(folder / NOTE, asdict(adequacy))
+
+
+def share(value: float) -> str:
+    """A share in whole per cent."""
+    return f"{100 * value:.0f} %"
+
+
+def measure_adequacy(
+    synthesizer: Synthesizer, source: ImageSource, extractor: Extractor, skip_bad: bool = False
+) -> Adequacy:
+    """Measure the backbone against two random halves of the real images.
+
+    Args:
+        synthesizer: Backbone and sampler.
+        source: Its pool gives the real images.
+        extractor: Of the features.
+        skip_bad: Pass over images that cannot be read.
+
+    Raises:
+        UserError: If there are fewer than four real images.
+    """
+    first, second = (read(source, items, skip_bad) for items in halves(source.pool))
+    if min(len(first), len(second)) < 2:
+        raise UserError(f"source: a pool of {len(source.pool)} images cannot be halved to judge the backbone by")
+    images, names = zip(*second, strict=True)
+    synthesizer.backbone.to(extractor.device).cast(synthesizer.precision)
+    with torch.inference_mode():
+        rebuilt = list(reconstruct(synthesizer, images))
+        noise = list(sample_noise(synthesizer, [synthesizer.prompt_for(name) for name in names]))
+    real, *others = (
+        image_features(extractor, samples)
+        for samples in (first, second, zip(rebuilt, names, strict=True), zip(noise, names, strict=True))
+    )
+    distances = [frechet_distance(real.values, other.values) for other in others]
+    shares = [recognised(real, other) for other in others[:2]]  # the class of a noise sample is up to the model
+    return Adequacy(extractor.name, len(images), real.values.shape[1], *distances, *shares)
+
+
+def halves(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+    """Two random halves of equal size, at most MOST images each."""
+    order = np.random.default_rng(0).permutation(len(items))
+    size = min(len(items) // 2, MOST)
+    return [items[n] for n in order[:size]], [items[n] for n in order[size : 2 * size]]
+
+
+def read(source: ImageSource, items: Sequence[Item], skip_bad: bool) -> list[tuple[Image.Image, str]]:
+    """The images that can be read, with the names of their classes."""
+    return [(image, source.classes[item.label]) for item in items for image in source.readable([item], skip_bad)]
+
+
+def reconstruct(synthesizer: Synthesizer, images: Sequence[Image.Image]) -> Iterator[Image.Image]:
+    """The images after the autoencoder alone."""
+    backbone = synthesizer.backbone
+    for start in range(0, len(images), BATCH):
+        pixels = torch.stack([to_tensor(image, backbone.image_size) for image in images[start : start + BATCH]])
+        yield from as_images(backbone.decode(backbone.encode(pixels.to(backbone.device))))
+
+
+def sample_noise(synthesizer: Synthesizer, prompts: Sequence[str]) -> Iterator[Image.Image]:
+    """One image per prompt from z_T ~ N(0, I), by the study's sampler."""
+    backbone = synthesizer.backbone
+    generator = torch.Generator().manual_seed(0)
+    for start in range(0, len(prompts), BATCH):
+        part = tuple(prompts[start : start + BATCH])
+        latents = torch.randn(len(part), *backbone.latent_shape, generator=generator)
+        noise = Start(latents, part, seeds=tuple(range(start, start + len(part))))
+        clean = backbone.denoise(noise, synthesizer.steps, synthesizer.guidance, synthesizer.sampler)
+        yield from as_images(backbone.decode(clean))
+
+
+def as_images(pixels: Tensor) -> list[Image.Image]:
+    """Images [B, 3, H, W] in [-1, 1] as PIL."""
+    return [to_pil_image(image) for image in (pixels / 2 + 0.5).nan_to_num().clamp(0, 1).cpu()]

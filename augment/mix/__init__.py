@@ -1,0 +1,1 @@
+"""Latents to starts: interpolation, draws, and the methods."""

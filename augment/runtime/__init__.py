@@ -1,0 +1,1 @@
+"""What any long run needs and no stage owns: files, processes, memory, progress."""

@@ -1,0 +1,146 @@
+"""What would this run cost? Two batches are timed, nothing is inverted and nothing is written."""
+
+import math
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from rich.table import Table
+
+from augment.dataset.manifest import read_manifest
+from augment.dataset.shards import encode_image
+from augment.dataset.verify import unfinished
+from augment.errors import UserError
+from augment.invert.bank import LatentBank
+from augment.invert.fill import default_bank, latent_keys
+from augment.invert.inversion import go_back, invert_latents
+from augment.synthesize.batch_size import TRIAL_STEPS, fastest_batch_size, time_batch
+from augment.synthesize.plan import SynthesisData, plan_dataset
+from augment.synthesize.synthesizer import Synthesizer
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run would take.
+
+    Attributes:
+        images: Still to be made.
+        inversions: Images still to be inverted.
+        evaluations: Images that the denoiser would see in all, each guidance branch counted.
+        batch_size: Images at a time.
+        devices: How many share the work.
+        hours: Until the end, on these devices, without loading the model.
+        gigabytes: Of shards still to be written.
+        free_gigabytes: On the disk they go to.
+    """
+
+    images: int
+    inversions: int
+    evaluations: int
+    batch_size: int
+    devices: int
+    hours: float
+    gigabytes: float
+    free_gigabytes: float
+
+
+def estimate(model: Synthesizer, data: SynthesisData, device: torch.device, devices: int) -> Cost:
+    """Time two batches and multiply.
+
+    Args:
+        model: What would be run.
+        data: What would be made; finished shards and stored latents are not counted.
+        device: Where to time.
+        devices: How many such devices there will be.
+
+    Raises:
+        UserError: As the run itself would, or if a batch does not fit into memory.
+    """
+    manifest = plan_dataset(model, data)
+    images, inversions = outstanding(model, data, manifest["fingerprint"])
+    backbone = model.backbone
+    backbone.cast(model.precision)
+    model.to(device)
+    per_image = model.evaluations_per_image(getattr(data.method, "strength", 1.0))
+    prompt = model.prompt_for(data.few_shot.classes[0])
+    with torch.inference_mode():
+        model.on_predict_start()
+        inverts = bool(inversions) and data.method.latents == "inverted"
+        per_inversion = evaluations_per_inversion(model, prompt) if inverts else 0.0
+        size = data.plan.batch_size
+        size = fastest_batch_size(model, per_image, prompt) if size == "auto" else size
+        try:
+            first, second = (time_batch(model, size, prompt) for _ in range(2))
+        except torch.OutOfMemoryError as error:
+            raise UserError(f"batch_size: {size} images do not fit into memory; use --batch_size auto") from error
+        model.on_predict_end()
+    evaluation = min(first.evaluation, second.evaluation)  # the first one also warms the device up
+    decoding = min(first.decoding, second.decoding)
+    encoded = [len(encode_image(Image.fromarray(pixels.numpy()), data.plan.image_format)) for pixels in second.images]
+    evaluations = images * per_image + inversions * per_inversion
+    # An inversion also decodes twice and encodes once, to measure its round trip.
+    seconds = evaluations * evaluation + (images + 3 * inversions) * decoding
+    busy = min(devices, max(1, math.ceil(images / data.plan.shard_size)))
+    return Cost(
+        images=images,
+        inversions=inversions,
+        evaluations=round(evaluations),
+        batch_size=size,
+        devices=busy,
+        hours=seconds / busy / 3600,
+        gigabytes=images * (sum(encoded) / len(encoded) + RECORD_BYTES) / 1e9,
+        free_gigabytes=shutil.disk_usage(nearest_folder(data.output)).free / 1e9,
+    )
+
+
+RECORD_BYTES = 4096
+"""Of an image's record, its label and three tar headers, in blocks of 512."""
+
+
+def outstanding(model: Synthesizer, data: SynthesisData, fingerprint: str) -> tuple[int, int]:
+    """Images still to be made, and images still to be inverted or encoded."""
+    shards = data.shards()
+    missing = list(range(len(shards)))
+    if (data.output / "dataset.json").is_file() and read_manifest(data.output)["fingerprint"] == fingerprint:
+        missing = unfinished(data.output, shards)
+    bank = LatentBank(data.bank or default_bank(data.output, model.backbone.identity), model.backbone.identity)
+    keys = {key for members in latent_keys(model, data).values() for key in members}
+    return sum(len(shards[n]) for n in missing), sum(key not in bank for key in keys)
+
+
+def evaluations_per_inversion(model: Synthesizer, prompt: str) -> float:
+    """Calls of the denoiser that one inversion and its way back take, measured on noise in a few steps.
+
+    An iterative inversion (`fixed-point`, `null-text`) may converge sooner on an image than on noise.
+    """
+    backbone, how = model.backbone, replace(model.inversion, steps=TRIAL_STEPS)
+    clean = torch.randn(1, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
+    before = backbone.evaluations
+    inverted = invert_latents(backbone, clean.to(backbone.device), [prompt], how)
+    go_back(backbone, inverted, [prompt], how)
+    return (backbone.evaluations - before) * model.inversion.steps / TRIAL_STEPS
+
+
+def nearest_folder(path: Path) -> Path:
+    """The path itself or the closest folder above it that exists."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+
+
+def cost_table(cost: Cost, output: Path) -> Table:
+    """The cost for people."""
+    table = Table(title=f"what '{output}' would still take", show_header=False)
+    table.add_column("")
+    table.add_column("", justify="right")
+    hours = f"{cost.hours:.2f} h" if cost.hours >= 1 else f"{cost.hours * 60:.1f} min"
+    for name, value in {
+        "images to make": f"{cost.images:,}",
+        "images to invert": f"{cost.inversions:,}",
+        "network evaluations (images x steps x guidance)": f"{cost.evaluations:,}",
+        "images at a time": f"{cost.batch_size}",
+        f"estimated time on {cost.devices} device{'s' if cost.devices > 1 else ''}": hours,
+        "disk, at most": f"{cost.gigabytes:.3f} GB of {cost.free_gigabytes:.1f} GB free",
+    }.items():
+        table.add_row(name, value)
+    return table

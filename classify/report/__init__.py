@@ -1,0 +1,1 @@
+"""A study's folder, told in tables, figures and words."""

@@ -1,0 +1,89 @@
+"""Which method does well everywhere? Mean ranks over the blocks of several studies."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from augment.errors import UserError
+from augment.measure.adequacy import read_adequacy
+from classify.report.statistics import Estimate, estimate, ranks
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rank of each row, 1 for the best, in each block (study, classifier, shots), for the rows that all blocks have."""
+
+    blocks: list[str]
+    table: dict[str, list[float]]
+
+    @property
+    def means(self) -> dict[str, Estimate]:
+        """Mean rank of each row over the blocks, best first."""
+        found = {row: estimate(values) for row, values in self.table.items()}
+        return dict(sorted(found.items(), key=lambda item: item[1].mean))
+
+
+def rank(studies: Sequence[Path]) -> Ranking:
+    """Rank the rows of studies by mean accuracy.
+
+    Args:
+        studies: Folders of studies.
+
+    Raises:
+        UserError: If a folder holds no study's results, or the blocks have fewer than two rows in common.
+    """
+    blocks: dict[str, dict[str, float]] = {}
+    if twice := [folder for n, folder in enumerate(studies) if folder in studies[:n]]:
+        raise UserError(f"rank: '{twice[0]}' is given twice; name each study once")
+    names = [folder.name for folder in studies]
+    for folder in studies:
+        label = folder.name if names.count(folder.name) == 1 else folder
+        path = folder / "results.csv"
+        if not path.is_file():
+            raise UserError(f"rank: no '{path}'; give folders that `classify study` wrote")
+        for (classifier, shots), cells in pd.read_csv(path).groupby(["classifier", "shots"]):
+            accuracy = cells.groupby("row")["top1"].mean()
+            blocks[f"{label}, {classifier}, {shots} {'shot' if shots == 1 else 'shots'}"] = {
+                str(row): float(v) for row, v in accuracy.items()
+            }
+    common = [row for row in next(iter(blocks.values())) if all(row in scores for scores in blocks.values())]
+    if len(common) < 2:
+        raise UserError(f"rank: the {len(blocks)} blocks of these studies have fewer than two rows in common")
+    placed = [ranks({row: scores[row] for row in common}) for scores in blocks.values()]
+    return Ranking(list(blocks), {row: [place[row] for place in placed] for row in common})
+
+
+def verdict(folder: Path) -> str | None:
+    """Whether a study's backbone was good enough for its ranks to mean anything; None for one that was not judged."""
+    adequacy = read_adequacy(folder)
+    if adequacy is None:
+        return None
+    cells = pd.read_csv(folder / "results.csv")
+    if adequacy.recognition not in cells:
+        return adequacy.verdict({})
+    shares = cells.groupby("row")[adequacy.recognition].mean().dropna()
+    return adequacy.verdict({str(row): float(share) for row, share in shares.items()})
+
+
+def print_ranking(ranking: Ranking, verdicts: Mapping[Path, str | None]) -> None:
+    """Print the rows, best first, with their rank in each block, and what is to be thought of each study."""
+    table = Table(title="rank by mean accuracy, 1 is best")
+    table.add_column("row", no_wrap=True)
+    table.add_column("mean rank", justify="right", no_wrap=True)
+    for number in range(1, len(ranking.blocks) + 1):
+        table.add_column(f"[{number}]", justify="right")
+    for row, mean in ranking.means.items():
+        text = f"{mean.mean:.1f}" + (f" ± {mean.half:.1f}" if mean.has_interval else "")
+        table.add_row(row, text, *(f"{place:g}" for place in ranking.table[row]))
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    for number, block in enumerate(ranking.blocks, 1):
+        console.print(f"[{number}] {block}")
+    console.print("Mean ± 95 % interval over blocks; too narrow where blocks share images.")
+    for folder, sentence in verdicts.items():
+        if sentence is not None:
+            console.print(f"{folder}: {sentence}")

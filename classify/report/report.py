@@ -1,0 +1,112 @@
+"""What did the study find? `results.csv`, `report.md` and a self-contained `report.html`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from augment.images.sources import ImageSource
+from augment.measure.adequacy import read_adequacy
+from classify.report.pages import Page, Section, render
+from classify.report.sections import (
+    block_section,
+    classes_section,
+    images_section,
+    latents_section,
+    recognised_shares,
+    shots_section,
+)
+from classify.report.summary import BASELINE, Results, Summary, summarize
+from classify.report.tables import difference
+from classify.report.wording import TESTS, number, percent
+
+TITLE = "Which augmentation gives the best classifier?"
+
+
+def write_report(
+    folder: Path,
+    results: Sequence[Results],
+    source: ImageSource,
+    config: Mapping[str, Any],
+    reference: str | None,
+    command: str,
+    skip_bad: bool,
+    missing: int,
+) -> None:
+    """Write the tables, figures and pages of a study, and print its tables.
+
+    Args:
+        folder: Of the study.
+        results: One per finished cell.
+        source: Where the real images come from.
+        config: Of the study.
+        reference: Row that all others are compared with, beside the baseline.
+        command: How the study was started.
+        skip_bad: Whether unreadable images were passed over.
+        missing: Cells that failed.
+    """
+    summary = summarize(results, reference)
+    adequacy = read_adequacy(folder)
+    shares = {} if adequacy is None else recognised_shares(adequacy, results)
+    answer = [summary.answer, *(block.answer for block in summary.blocks)]
+    if missing:
+        answer.insert(0, f"{missing} of {missing + len(results)} cells failed and are missing from every figure below.")
+    if adequacy is not None:
+        answer.insert(0, adequacy.verdict(shares))
+    write_csv(folder / "results.csv", results)
+    (folder / "figures").mkdir(exist_ok=True)
+    sections = [
+        None if adequacy is None else Section("Is the backbone good enough?", adequacy.sentence(shares)),
+        Section("How to read the figures", TESTS),
+        shots_section(folder, summary),
+        *(block_section(folder, block, summary, results) for block in summary.blocks),
+        classes_section(summary, results),
+        latents_section(folder, results),
+        images_section(folder, results, source, skip_bad),
+    ]
+    page = Page(
+        TITLE,
+        tuple(answer),
+        tuple(section for section in sections if section is not None),
+        command,
+        json.dumps(config, indent=2, ensure_ascii=False),
+        f"Real images: sha256 {config['source']['sha256']}…; every cell's key and its dataset's fingerprint stand in "
+        f"results.csv. " + ", ".join(f"{name} {version}" for name, version in config["versions"].items()),
+    )
+    render(folder, page)
+    print_tables(summary, answer, folder)
+
+
+def write_csv(path: Path, results: Sequence[Results]) -> None:
+    """One line per cell, one column per figure."""
+    flat = [
+        {name: value for name, value in cell.items() if not isinstance(value, dict | list)}
+        | cell["set"]
+        | {f"seconds_{stage}": round(value, 3) for stage, value in cell["seconds"].items() if value is not None}
+        for cell in results
+    ]
+    pd.DataFrame(flat).to_csv(path, index=False)
+
+
+def print_tables(summary: Summary, answer: Sequence[str], folder: Path) -> None:
+    """Print a short table of each block and the answer to the terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    measure = next(iter(summary.measures), None)
+    for block in summary.blocks:
+        table = Table(title=f"{block.name}: {block.seeds} seeds, mean ± 95 % interval")
+        for column in ("row", "top-1, %", f"against {BASELINE}", "p", *([measure] if measure else [])):
+            table.add_column(column, justify="left" if column == "row" else "right", no_wrap=True)
+        for line in block.lines:
+            gain, p = (shown.text for shown in difference(line.gain))
+            found = [number(line.measures[measure]) if measure in line.measures else "–"] if measure else []
+            table.add_row(line.row, percent(line.accuracy), gain, p, *found)
+        console.print(table)
+    for sentence in answer:
+        console.print(sentence, highlight=False)
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)

@@ -1,0 +1,66 @@
+"""What stands in a report's tables? Accuracies, differences and measures as cells."""
+
+import math
+from collections.abc import Callable
+
+from classify.report.pages import Table, Value
+from classify.report.statistics import Comparison, Estimate
+from classify.report.summary import BASELINE, Block, Summary
+from classify.report.wording import number, p_value, percent, points
+
+
+def value(e: Estimate | None, text: str, strong: bool = False) -> Value:
+    """An estimate in a table."""
+    return Value("–") if e is None else Value(text, e.mean, strong)
+
+
+def difference(comparison: Comparison | None, show: Callable[[Estimate], str] = points) -> tuple[Value, Value]:
+    """A difference and its p-value in a table."""
+    if comparison is None:
+        return Value("–"), Value("–")
+    strong = comparison.significant
+    order = comparison.adjusted if comparison.change.has_interval else None
+    return value(comparison.change, show(comparison.change), strong), Value(p_value(comparison), order, strong)
+
+
+def accuracy_table(block: Block, reference: str | None) -> Table:
+    """Accuracy of all rows of a block, and what it differs by."""
+    versus = reference if any(line.versus for line in block.lines) else None
+    head = ["row", "top-1, %", f"against {BASELINE}, points", "p"]
+    head += [f"against {versus}, points", "p"] if versus else []
+    rows = []
+    for line in block.lines:
+        cells = [Value(line.row, line.row), value(line.accuracy, percent(line.accuracy)), *difference(line.gain)]
+        rows.append((*cells, *(difference(line.versus) if versus else ())))
+    return Table(tuple(head), tuple(rows))
+
+
+def measures_table(block: Block, summary: Summary) -> Table:
+    """What else was measured: other scores of the classifier, the synthetic sets, seconds."""
+    rows = []
+    for line in block.lines:
+        found = line.scores | line.measures
+        names = (*summary.scores, *summary.measures)
+        cells = [value(found.get(name), number(found[name]) if name in found else "") for name in names]
+        times = (line.synthesis, line.training)
+        seconds = [Value("–") if math.isnan(spent) else Value(f"{spent:.1f}", spent) for spent in times]
+        rows.append((Value(line.row, line.row), *cells, *seconds))
+    return Table(("row", *summary.scores, *summary.measures, "synthesis, s", "training, s"), tuple(rows))
+
+
+def pairs_table(block: Block) -> Table:
+    """Accuracy and Fréchet distances with channel-wise mean adjustment against without."""
+    head = ["with channel-wise mean adjustment", "without", "change in accuracy, points", "p"]
+    head += [column for name in block.pairs[0].distances for column in (f"change in {name}", "p")]
+    rows = []
+    for pair in block.pairs:
+        distances = [cell for comparison in pair.distances.values() for cell in difference(comparison, number)]
+        rows.append(
+            (
+                Value(pair.adjusted, pair.adjusted),
+                Value(pair.plain, pair.plain),
+                *difference(pair.comparison),
+                *distances,
+            )
+        )
+    return Table(tuple(head), tuple(rows))

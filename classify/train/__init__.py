@@ -1,0 +1,1 @@
+"""One classifier: what it sees, how it is trained and tested."""

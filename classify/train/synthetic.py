@@ -1,0 +1,177 @@
+"""How are synthetic shards read back? By an index of their samples, from memory or as a stream; never by a pickle."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import webdataset as wds
+from PIL import Image
+
+from augment.dataset.manifest import read_manifest
+from augment.dataset.reader import Member, Stored, decode, index_shard, load_image, unreadable
+from augment.errors import UserError
+from augment.images.few_shot import FewShotSet
+from classify.train.order import Example, hold, shuffled
+
+SHUFFLE_BUFFER = 2000
+"""Encoded images that a lane of a stream holds to mix those of several shards."""
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """The examples of a dataset folder that are trained on.
+
+    Args:
+        folder: The dataset's folder.
+        examples: Those to be drawn.
+        members: Where their images lie, by key.
+        side: Images at least twice as large are reduced; the short side stays at least this long.
+        streamed: Read whole shards through a shuffle buffer, since decoded images do not fit into memory.
+    """
+
+    folder: Path
+    examples: tuple[Example, ...]
+    members: dict[str, Member]
+    side: int | None = None
+    streamed: bool = False
+
+    def cached(self, budget: float, stream_others: bool) -> "SyntheticSet":
+        """The set with its images decoded in memory, as far as `budget` bytes go.
+
+        Args:
+            budget: In bytes.
+            stream_others: Stream a set that does not fit as a whole, instead of reading single images when drawn.
+        """
+        resolution = int(read_manifest(self.folder)["config"]["resolution"])
+        stored = resolution // reduction(resolution, self.side)
+        if stream_others and len(self.examples) * stored * stored * 3 > budget:
+            return replace(self, streamed=True)
+        return replace(self, examples=tuple(hold(self.examples, budget)))
+
+    def stream(self, seed: int, lane: int, lanes: int) -> Iterator[Example]:
+        """Endless shuffled examples of one lane."""
+        if not self.streamed:
+            return shuffled(self.examples, seed + 1, lane, lanes)
+        # Shards are dealt to the lanes as single images are; the buffer mixes the images of several.
+        buffer = wds.shuffle(SHUFFLE_BUFFER, rng=random.Random(seed * lanes + lane))
+        return iter(buffer(self._read_shards(seed, lane, lanes)))
+
+    def _read_shards(self, seed: int, lane: int, lanes: int) -> Iterator[Example]:
+        by_shard: dict[Path, list[Example]] = defaultdict(list)
+        for example in self.examples:
+            by_shard[self.members[example.name].shard].append(example)
+        for shard in shuffled(list(by_shard), seed + 1, lane, lanes):
+            try:
+                with shard.open("rb") as stream:
+                    for example in by_shard[shard]:
+                        content = self.members[example.name].read(stream)
+                        yield replace(example, load=partial(shrunk, content, shard.name, self.side))
+            except OSError as error:
+                raise unreadable(shard.name, error) from error
+
+
+def read_index(folder: Path, side: int | None = None) -> SyntheticSet:
+    """All examples of a dataset folder, in order; images stay in the shards until they are asked for.
+
+    Args:
+        folder: Made by `augment synthesize`.
+        side: See `SyntheticSet`.
+
+    Raises:
+        UserError: If a shard cannot be read, or a soft label is none.
+    """
+    manifest = read_manifest(folder)
+    examples: list[Example] = []
+    members: dict[str, Member] = {}
+    for name in manifest["shards"]:
+        for sample in index_shard(folder / name):
+            examples.append(make_example(sample, name, len(manifest["classes"]), side))
+            members[sample.key] = sample.image
+    return SyntheticSet(folder, tuple(examples), members, side)
+
+
+def make_example(sample: Stored, shard: str, num_classes: int, side: int | None) -> Example:
+    """A stored sample as a training image.
+
+    Raises:
+        UserError: If its record has no label, or a soft label that is none.
+    """
+    record = sample.record
+    try:
+        return Example(
+            sample.key,
+            int(record["label"]),
+            partial(load_member, sample.image, side),
+            soft_label(record, num_classes, f"{shard}, {sample.key}"),
+            tuple(record.get("sources", ())),
+            synthetic=True,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise unreadable(shard, error) from error
+
+
+def soft_label(record: dict[str, Any], num_classes: int, where: str) -> tuple[tuple[int, float], ...]:
+    """The pairs of class and weight of a sample's record; none where its label is hard.
+
+    Raises:
+        UserError: If the classes are unknown, or the weights are no probabilities.
+    """
+    labels, weights = record.get("soft_labels") or [], record.get("soft_weights") or []
+    fits = len(labels) == len(weights) and all(0 <= n < num_classes for n in labels) and all(w >= 0 for w in weights)
+    if not fits or (labels and abs(sum(weights) - 1) > 1e-4):
+        raise UserError(
+            f"synthetic: {where} has soft_labels {labels} with soft_weights {weights}; expected classes below "
+            f"{num_classes} with weights of sum 1"
+        )
+    pairs = tuple((int(n), float(w)) for n, w in zip(labels, weights, strict=True))
+    return () if pairs == ((record["label"], 1.0),) else pairs
+
+
+def load_member(member: Member, side: int | None) -> Image.Image:
+    """The image that lies at these bytes of a shard, reduced."""
+    return shrink(load_image(member), side)
+
+
+def shrunk(content: bytes, shard: str, side: int | None) -> Image.Image:
+    """The image of these bytes, reduced."""
+    return shrink(decode(content, shard), side)
+
+
+def reduction(short: int, side: int | None) -> int:
+    """The whole number by which an image with that short side is reduced, so that it stays at least `side` long."""
+    return 1 if side is None else max(1, short // side)
+
+
+def shrink(image: Image.Image, side: int | None) -> Image.Image:
+    """Reduce a far too large image by a whole factor (a box filter); others stay as they are."""
+    factor = reduction(min(image.size), side)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def check_same_few_shot_set(folder: Path, few_shot: FewShotSet) -> None:
+    """Refuse a synthetic set of other classes, or one made from other real images than the classifier trains on.
+
+    Raises:
+        UserError: If it is one, or is not finished.
+    """
+    manifest = read_manifest(folder)
+    if not manifest["shards"]:
+        raise UserError(f"synthetic: '{folder}' is not finished; run `augment synthesize` on it again")
+    if tuple(manifest["classes"]) != few_shot.classes:
+        raise UserError(
+            f"synthetic: '{folder}' has classes {manifest['classes'][:5]}, the source has "
+            f"{list(few_shot.classes)[:5]}; use the source it was made from"
+        )
+    theirs = {shot["sha256"]: shot["name"] for shot in manifest["few_shot"]}
+    labels = {shot["label"] for shot in manifest["few_shot"]}  # `--classes` may have left some out
+    ours = {shot.sha256: shot.name for shot in few_shot.all if shot.label in labels}
+    foreign = [(theirs | ours)[sha256] for sha256 in theirs.keys() ^ ours.keys()]
+    if foreign:
+        raise UserError(
+            f"synthetic: '{folder}' was made from another few-shot set ('{min(foreign)}' is not in both); "
+            f"use the same source, --data.shots and --data.seed"
+        )

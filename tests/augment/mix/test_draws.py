@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from augment.errors import UserError
+from augment.mix.draws import Mixing, Mixture, count_sources, draw_mixture
+
+
+def draw(
+    mixing: Mixing | None = None, count: int = 3, available: int = 5, seed: int = 0, label: int = 0, index: int = 0
+) -> Mixture:
+    return draw_mixture(mixing or Mixing(), count, available, seed, label, index)
+
+
+def test_a_draw_depends_on_nothing_that_was_drawn_before() -> None:
+    alone = draw(label=2, index=7)
+    for index in range(20):
+        np.random.seed(index)
+        draw(label=1, index=index)
+    assert draw(label=2, index=7) == alone
+
+
+def test_seed_class_and_index_each_change_the_draw() -> None:
+    draws = [draw(seed=s, label=c, index=n) for s in range(3) for c in range(3) for n in range(3)]
+    assert len({mixture.weights for mixture in draws}) == 27
+
+
+@pytest.mark.parametrize("mixing", [Mixing(), Mixing(concentration=0.1), Mixing(weights="centroid")])
+def test_weights_are_convex_and_sources_distinct(mixing: Mixing) -> None:
+    for index in range(200):
+        mixture = draw(mixing, index=index)
+        assert len(mixture.sources) == len(set(mixture.sources)) == len(mixture.weights) == 3
+        assert set(mixture.sources) <= set(range(5))
+        assert min(mixture.weights) >= 0
+        assert sum(mixture.weights) == pytest.approx(1, abs=1e-12)
+
+
+def test_every_image_of_a_class_is_used_equally_often() -> None:
+    """600 draws of 3 out of 5: 360 each, deviation sqrt(600 * 0.6 * 0.4) = 12; five of it."""
+    counts = np.bincount([s for index in range(600) for s in draw(index=index).sources], minlength=5)
+    assert np.abs(counts - 360).max() < 60
+
+
+def test_centroid_weighs_all_sources_alike() -> None:
+    assert draw(Mixing(weights="centroid"), count=4).weights == (0.25, 0.25, 0.25, 0.25)
+
+
+def test_centroid_and_dirichlet_mix_the_same_sources() -> None:
+    for index in range(20):
+        assert draw(Mixing(weights="centroid"), index=index).sources == draw(index=index).sources
+
+
+def test_concentration_moves_between_one_source_and_the_centroid() -> None:
+    largest = {
+        concentration: np.mean([max(draw(Mixing(concentration=concentration), index=n).weights) for n in range(100)])
+        for concentration in (0.05, 1.0, 1000.0)
+    }
+    assert largest[0.05] > 0.9
+    assert 0.5 < largest[1.0] < 0.75
+    assert largest[1000.0] == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_plain_types_that_json_can_write() -> None:
+    mixture = draw()
+    assert {type(source) for source in mixture.sources} == {int}
+    assert {type(weight) for weight in mixture.weights} == {float}
+
+
+@pytest.mark.parametrize(("available", "expected"), [(1, 1), (2, 2), (3, 3), (9, 3)])
+def test_default_is_three_sources_or_all_there_are(available: int, expected: int) -> None:
+    assert count_sources(Mixing(), available, "cat") == expected
+
+
+def test_more_sources_than_shots_are_refused() -> None:
+    assert count_sources(Mixing(sources=5), 5, "cat") == 5
+    with pytest.raises(UserError, match="sources: 6 is greater than the 5 shots of class 'cat'; lower"):
+        count_sources(Mixing(sources=6), 5, "cat")

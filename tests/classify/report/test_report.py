@@ -1,0 +1,263 @@
+"""What a study says, from hand-made cells."""
+
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from classify.report.pages import Page, Picture, Section, Table, Value, render
+from classify.report.sections import classes_section, latents_section
+from classify.report.statistics import Comparison, Estimate, estimate
+from classify.report.summary import Block, class_differences, summarize
+from classify.report.tables import accuracy_table, measures_table, pairs_table
+from classify.report.wording import number, p_value, percent, points
+
+
+def cell(row: str, seed: int, top1: float, classifier: str = "resnet", shots: int = 5, **more: Any) -> dict[str, Any]:
+    made = row != "none"
+    return {
+        "row": row,
+        "method": row,
+        "classifier": classifier,
+        "shots": shots,
+        "seed": seed,
+        "top1": top1,
+        "top5": 0.9,
+        "per_class": {"cat": top1, "dog": 0.5},
+        "dataset": f"{row}-{seed}".replace("/", "-") if made else None,
+        "set": {"fd_tiny": 10.0 + seed, "recognised_tiny": 0.8} if made else {},
+        "caveats": [],
+        "seconds": {"synthesize": 4.0 if made else 0.0, "train": 2.0, "test": 0.5},
+    } | more
+
+
+CELLS = [
+    *(cell("none", seed, top1) for seed, top1 in enumerate((0.80, 0.70, 0.90))),
+    *(cell("fix/0", seed, top1) for seed, top1 in enumerate((0.78, 0.72, 0.88))),
+    *(cell("fix/chm", seed, top1) for seed, top1 in enumerate((0.85, 0.76, 0.951))),
+]
+
+
+def block(cells: list[dict[str, Any]], reference: str | None = None) -> Block:
+    (found,) = summarize(cells, reference).blocks
+    return found
+
+
+def test_means_and_paired_differences_of_hand_made_cells() -> None:
+    found = block(CELLS, "fix/0")
+    lines = {line.row: line for line in found.lines}
+    assert list(lines) == ["none", "fix/0", "fix/chm"]
+    assert (found.seeds, found.name) == (3, "resnet, 5 shots")
+    assert lines["none"].accuracy == estimate([0.80, 0.70, 0.90])
+    assert lines["none"].gain is None
+    assert lines["none"].measures == {}
+    assert lines["fix/0"].gain.change.mean == pytest.approx((-0.02 + 0.02 - 0.02) / 3)
+    assert lines["fix/chm"].gain.change.half == pytest.approx(estimate([0.05, 0.06, 0.051]).half)
+    assert lines["fix/chm"].versus.change.mean == pytest.approx((0.07 + 0.04 + 0.071) / 3)
+    assert lines["none"].versus.change.mean == pytest.approx(0.02 / 3)
+    assert lines["fix/0"].versus is None
+    assert lines["fix/chm"].measures["fd_tiny"].mean == pytest.approx(11)
+    assert lines["fix/chm"].scores["top5"].mean == pytest.approx(0.9)
+    assert [(line.synthesis, line.training, line.cost) for line in found.lines] == [(0, 2, 2), (4, 2, 6), (4, 2, 6)]
+
+
+def test_p_values_are_corrected_within_a_table() -> None:
+    from scipy import stats
+
+    lines = {line.row: line for line in block(CELLS).lines}
+    none = [0.80, 0.70, 0.90]
+    plain = stats.ttest_rel([0.78, 0.72, 0.88], none).pvalue
+    adjusted = stats.ttest_rel([0.85, 0.76, 0.951], none).pvalue
+    assert lines["fix/chm"].gain.p == pytest.approx(adjusted)
+    assert lines["fix/chm"].gain.adjusted == pytest.approx(2 * adjusted)
+    assert lines["fix/0"].gain.adjusted == pytest.approx(max(plain, 2 * adjusted))
+
+
+def test_the_pairs_of_mean_adjustment() -> None:
+    nearer = [c | {"set": {"fd_tiny": 8.0 + 2 * c["seed"]}} if c["row"] == "fix/chm" else c for c in CELLS]
+    found = block(nearer)
+    (pair,) = found.pairs
+    assert (pair.adjusted, pair.plain) == ("fix/chm", "fix/0")
+    assert pair.distances["fd_tiny"].change == estimate([-2, -1, 0])
+    assert [shown.text for shown in pairs_table(found).rows[0]][4] == "-1 ± 2.5"
+    assert pair.comparison.change.mean == pytest.approx((0.07 + 0.04 + 0.071) / 3)
+
+
+def test_blocks_are_kept_apart_and_ordered() -> None:
+    others = [cell("none", 0, 0.5, "vit", 1), cell("none", 0, 0.4, "resnet", 10), cell("none", 0, 0.3, "resnet", 1)]
+    summary = summarize([*CELLS, *others])
+    assert [found.name for found in summary.blocks] == [
+        "resnet, 1 shot",
+        "resnet, 5 shots",
+        "resnet, 10 shots",
+        "vit, 1 shot",
+    ]
+    assert [found.lines[0].accuracy.mean for found in summary.blocks] == pytest.approx([0.3, 0.8, 0.4, 0.5])
+
+
+def test_order_of_the_cells_does_not_change_the_pairs() -> None:
+    shuffled = [CELLS[n] for n in (8, 0, 4, 2, 6, 1, 5, 3, 7)]
+    expected = {line.row: line.gain for line in block(CELLS).lines}
+    found = {line.row: line.gain for line in block(shuffled).lines}
+    assert found["fix/chm"] == expected["fix/chm"]
+
+
+def test_only_common_seeds_are_paired() -> None:
+    gain = {line.row: line.gain for line in block(CELLS[:-1]).lines}["fix/chm"]
+    assert gain.change.count == 2
+    assert gain.change.mean == pytest.approx(0.055)
+
+
+def test_rows_without_a_common_seed_are_not_compared() -> None:
+    found = block([cell("none", 0, 0.8), cell("fix/0", 1, 0.7)])
+    assert [line.gain for line in found.lines] == [None, None]
+
+
+def test_without_a_baseline_there_are_no_gains() -> None:
+    summary = summarize([c for c in CELLS if c["row"] != "none"])
+    assert [line.gain for line in summary.blocks[0].lines] == [None, None]
+    assert len(summary.blocks[0].pairs) == 1
+    assert summary.answer == "No row is named none, so nothing is compared with real images alone."
+    alone = summarize([c for c in CELLS if c["row"] == "none"])
+    assert alone.answer == "Real images alone (none) are the only row: nothing is compared."
+
+
+def test_the_answer_names_what_is_significant() -> None:
+    summary = summarize(CELLS)
+    assert summary.answer == (
+        "Significantly better than real images alone (none): fix/chm (resnet, 5 shots: +5.37 ± 1.37 points)."
+    )
+    answer = summary.blocks[0].answer
+    assert answer.startswith("resnet, 5 shots: highest mean accuracy fix/chm, 85.4 ±")
+    assert "over 3 seeds (none: 80.0 ±" in answer
+    assert "Significantly better than none, of 2: fix/chm (+5.37 ± 1.37); significantly worse: no row." in answer
+    assert "fix/chm against fix/0 +6.03 ±" in answer
+
+
+def test_the_answer_says_so_when_nothing_is_significant() -> None:
+    summary = summarize([c for c in CELLS if c["row"] != "fix/chm"])
+    assert summary.answer == "No row is significantly better than real images alone (none)."
+    assert "No difference from none is significant among 1." in summary.blocks[0].answer
+
+
+def test_a_row_with_fewer_seeds_is_not_called_the_best() -> None:
+    """Its mean is of other seeds, and one seed is no test."""
+    found = block([*CELLS, cell("lucky", 2, 0.99)])
+    assert found.best.row == "fix/chm"
+    assert "highest mean accuracy fix/chm, 85.4 ± 23.7 % over 3 seeds" in found.answer
+    assert "Significantly better than none, of 2: fix/chm" in found.answer
+    assert "Not among them, run with fewer seeds: lucky." in found.answer
+
+
+def test_one_seed_claims_nothing() -> None:
+    summary = summarize([c for c in CELLS if c["seed"] == 0])
+    assert summary.answer == "With one seed no difference can be told from chance."
+    assert "One seed tells nothing about the 2 differences from none." in summary.blocks[0].answer
+    assert "nan" not in summary.blocks[0].answer
+
+
+def test_differences_by_class_are_paired_by_seed() -> None:
+    baseline, changes = class_differences(CELLS)
+    assert baseline.loc["none"].to_dict() == pytest.approx({"cat": 0.8, "dog": 0.5})
+    assert changes.loc["fix/chm"].to_dict() == pytest.approx({"cat": 0.161 / 3, "dog": 0})
+    section = classes_section(summarize(CELLS), CELLS)
+    ((_, table),) = section.tables
+    assert [[shown.text for shown in row] for row in table.rows] == [
+        ["none, %", "80.0", "50.0"],
+        ["fix/0", "-0.7", "+0.0"],
+        ["fix/chm", "+5.4", "+0.0"],
+    ]
+    assert table.rows[2][1].shade == 1
+
+
+def test_classes_may_have_any_name() -> None:
+    cells = [c | {"per_class": {"row": c["top1"], "seed": 0.5}} for c in CELLS]
+    baseline, changes = class_differences(cells)
+    assert baseline.loc["none"].to_dict() == pytest.approx({"row": 0.8, "seed": 0.5})
+    assert changes.loc["fix/chm"].to_dict() == pytest.approx({"row": 0.161 / 3, "seed": 0})
+
+
+def test_tables_show_every_measure_there_is() -> None:
+    summary = summarize([*CELLS, cell("sdedit", 0, 0.5, set={"kid": 0.1})], "fix/0")
+    measures = measures_table(summary.blocks[0], summary)
+    assert measures.head == ("row", "top5", "fd_tiny", "recognised_tiny", "kid", "synthesis, s", "training, s")
+    assert [shown.text for shown in measures.rows[-1]] == ["sdedit", "0.9", "–", "–", "0.1", "4.0", "2.0"]
+    accuracy = accuracy_table(summary.blocks[0], "fix/0")
+    assert accuracy.head == ("row", "top-1, %", "against none, points", "p", "against fix/0, points", "p")
+    assert all(len(row) == 6 for row in accuracy.rows)
+    assert [row[0].text for row in accuracy.rows if row[2].strong] == ["fix/chm"]
+
+
+def test_latents_are_read_from_the_notes_of_the_largest_shots(tmp_path: Path) -> None:
+    import json
+
+    def note(path: Path, norm: float) -> None:
+        path.parent.mkdir(exist_ok=True)
+        seen = {"norm": norm, "norm_spread": 0.1, "bias": 0.2, "count": 4}
+        path.write_text(json.dumps({"latents": seen, "new": 4, "seconds": 10 * norm, "psnr": 30.0}))
+
+    cells = [cell("fix/0", seed, 0.5) for seed in (0, 1)] + [cell("sdedit", 0, 0.5), cell("fix/0", 0, 0.5, shots=1)]
+    for seed in (0, 1):
+        note(tmp_path / "inversions" / f"inverted-shots5-seed{seed}.json", 0.7 + 0.2 * seed)
+        note(tmp_path / "sets" / f"fix-0-{seed}.json", 1.0)
+    (tmp_path / "sets" / "sdedit-0.json").write_text('{"latents": null}')  # does not start at t = T
+    ((_, table), (_, costs)) = latents_section(tmp_path, cells).tables
+    assert [[shown.text.split(" ±")[0] for shown in row] for row in costs.rows] == [["inverted", "4", "8", "30"]]
+    assert [[shown.text.split(" ±")[0] for shown in row] for row in table.rows] == [
+        ["sources (inverted images)", "0.8", "0.1", "0.2"],
+        ["fix/0", "1", "0.1", "0.2"],
+    ]
+
+
+def test_numbers_as_people_read_them() -> None:
+    sure, single = Estimate(0.8567, 0.0123, 5), Estimate(0.8567, math.nan, 1)
+    assert (percent(sure), percent(single)) == ("85.7 ± 1.2", "85.7")
+    assert (points(sure), points(Estimate(-0.01, math.nan, 1))) == ("+85.67 ± 1.23", "-1.00")
+    assert (number(Estimate(12.345, 0.512, 3)), number(Estimate(12.345, math.nan, 1))) == ("12.3 ± 0.51", "12.3")
+    assert [p_value(Comparison(sure, p, p)) for p in (0.0004, 0.0321)] == ["< 0.001", "0.032"]
+    assert p_value(Comparison(single, math.nan, math.nan)) == "–"
+
+
+class Reader(HTMLParser):
+    """Checks that tags are closed in order; collects the text of cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in {"meta", "img", "br"}:
+            self.open.append(tag)
+        if tag in {"td", "th"}:
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if {"td", "th"} & set(self.open):
+            self.cells[-1] += data
+
+
+def test_pages_escape_what_they_show(tmp_path: Path) -> None:
+    """Names of rows and classes come from the user: they must neither break a table nor run as a script."""
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    evil = "<script>alert(1)</script> | a & b"
+    table = Table(("row", evil), ((Value(evil, evil), Value("1", 1.0, strong=True, shade=-0.5)),))
+    section = Section(evil, evil, ((evil, table),), (Picture("a.png", evil, evil),))
+    render(tmp_path, Page("Why?", (evil,), (section,), evil, "{}", "v"))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    assert reader.cells == ["row", evil, evil, "1"]
+    assert page.count("<script>") == 1
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in rows] == [3, 3, 3]
+    assert "**1**" in rows[2]

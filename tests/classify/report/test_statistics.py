@@ -1,0 +1,105 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from classify.report.statistics import Comparison, Estimate, compare, corrected, estimate, holm, rank_correlation, ranks
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 50])
+def test_interval_is_students(count: int) -> None:
+    values = np.random.default_rng(count).normal(0.8, 0.05, count)
+    found = estimate(values.tolist())
+    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
+    assert found.count == count
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = estimate([0.7])
+    assert (found.mean, found.count) == (0.7, 1)
+    assert math.isnan(found.half)
+    assert not found.has_interval
+
+
+def test_pairing_removes_what_the_seeds_share() -> None:
+    seeds = np.random.default_rng(0).normal(0, 1, 20)
+    gain = np.random.default_rng(1).normal(0.1, 0.01, 20)
+    found = compare((seeds + gain).tolist(), seeds.tolist())
+    assert (found.change.mean, found.change.half) == pytest.approx((estimate(gain).mean, estimate(gain).half))
+    assert found.significant
+    assert found.change.half < 0.1 * estimate(seeds).half
+
+
+def test_the_test_agrees_with_its_interval() -> None:
+    """Uncorrected, p < 0.05 exactly when the 95 % interval excludes zero."""
+    for seed in range(50):
+        random = np.random.default_rng(seed)
+        first, second = random.normal(0.3, 1, 8).tolist(), random.normal(0, 1, 8).tolist()
+        found = compare(first, second)
+        assert found.p == pytest.approx(stats.ttest_rel(first, second).pvalue)
+        assert found.significant == (abs(found.change.mean) > found.change.half)
+
+
+def test_unequal_lengths_cannot_be_paired() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        compare([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize(("seeds", "p"), [(2, 0.5), (5, 0.0625), (6, 0.03125)])
+def test_equal_differences_are_no_certainty(seeds: int, p: float) -> None:
+    """Accuracies are counts: two seeds may well gain 8.8 points both, which the t-test takes for p = 0."""
+    found = compare([0.1 * n + 0.088 for n in range(seeds)], [0.1 * n for n in range(seeds)])
+    assert found.p == p
+    assert compare([0.5] * seeds, [0.5] * seeds).p == 1
+
+
+def test_one_seed_is_no_test() -> None:
+    found = compare([0.7], [0.6])
+    assert math.isnan(found.p)
+    assert not found.significant
+
+
+def test_holm_by_hand() -> None:
+    """Holm's example of three: 0.01 * 3, max(0.02 * 2, ...), max(0.03 * 1, ...)."""
+    assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_test_that_was_not_made_does_not_count() -> None:
+    first, second, third = holm([0.01, math.nan, 0.04])
+    assert (first, third) == pytest.approx((0.02, 0.04))
+    assert math.isnan(second)
+
+
+def test_holm_rejects_what_the_step_down_procedure_rejects() -> None:
+    """The definition: from the smallest p on, reject while p_(k) < level / (m - k + 1), and then no more."""
+    for seed in range(100):
+        p = np.random.default_rng(seed).beta(0.3, 2, 12).tolist()
+        rejected = set()
+        for place, n in enumerate(sorted(range(12), key=lambda n: p[n])):
+            if p[n] >= 0.05 / (12 - place):
+                break
+            rejected.add(n)
+        assert {n for n, value in enumerate(holm(p)) if value < 0.05} == rejected
+
+
+def test_correction_changes_p_alone() -> None:
+    made = {name: Comparison(Estimate(0.1, 0.05, 5), p, p) for name, p in {"a": 0.01, "b": 0.04}.items()}
+    found = corrected(made)
+    assert [c.adjusted for c in found.values()] == pytest.approx([0.02, 0.04])
+    assert all(found[name].change == made[name].change and found[name].p == made[name].p for name in made)
+
+
+def test_ranks_share_their_mean_where_scores_are_equal() -> None:
+    assert ranks({"a": 0.5, "b": 0.9, "c": 0.5, "d": 0.1}) == {"b": 1, "a": 2.5, "c": 2.5, "d": 4}
+
+
+def test_rank_correlation_by_hand() -> None:
+    """1 - 6 * sum d^2 / (n (n^2 - 1)) without ties, d = 0, 1, -1, 0."""
+    assert rank_correlation([1, 2, 3, 4], [10, 30, 20, 99]) == pytest.approx(1 - 6 * 2 / (4 * 15))
+    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    assert rank_correlation([1, 2, 3], [1, 2, 3]) is None
+    assert rank_correlation([1, 1, 1, 1], [1, 2, 3, 4]) is None

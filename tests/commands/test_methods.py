@@ -1,0 +1,334 @@
+"""Every method from images to shards: what it reads, what it leaves in the bank, what its records say."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import COLOURS, SIDE, Job, run_program, sha256s
+from safetensors import safe_open
+from tiny_families import save_pixel
+from torch import Tensor
+
+from augment.backbones.pixel import PixelDiffusion
+from augment.backbones.stable_diffusion import StableDiffusion
+from augment.backbones.start import Start
+from augment.cli import main
+from augment.dataset.reader import read_shard
+from augment.dataset.shards import Plan
+from augment.errors import UserError
+from augment.images.pixels import to_tensor
+from augment.images.sources import Digits, ImageFolder
+from augment.invert.inversion import Inversion
+from augment.mix import norm_aware
+from augment.mix.draws import Draws
+from augment.mix.registry import METHODS, MethodName, MethodSettings
+from augment.synthesize.pipeline import synthesize
+from augment.synthesize.plan import SynthesisData, check_method
+from augment.synthesize.synthesizer import Synthesizer
+
+Samples = list[tuple[Tensor, dict[str, Any]]]
+PROMPT = "a photo of a {class}"
+
+
+@pytest.fixture(scope="module")
+def model(model_folder: Path) -> Synthesizer:
+    return Synthesizer(
+        StableDiffusion(str(model_folder)), Inversion(steps=2, warn_psnr=0), steps=4, guidance=2.0, prompt=PROMPT
+    )
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("banks") / "bank")
+
+
+def data(output: Path, images: Path, method: MethodName, bank: str | None = None, **more: Any) -> SynthesisData:
+    plan = Plan(per_class=2, shard_size=6, batch_size=3)
+    return SynthesisData(str(output), ImageFolder(images), method, shots=3, plan=plan, bank=bank, **more)
+
+
+def samples(folder: Path) -> Samples:
+    shards = (sample for shard in sorted(folder.glob("*.tar")) for sample in read_shard(shard))
+    return [(torch.from_numpy(np.array(image)), record) for _, image, record in shards]
+
+
+def kinds(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in folder.rglob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            yield json.loads(file.metadata()["key"])
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_makes_a_dataset(
+    name: MethodName, model: Synthesizer, train_folder: Path, bank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(norm_aware, "ITERATIONS", 3)
+    norm_aware.norm_aware_paths.cache_clear()
+    made = samples(synthesize(model, data(tmp_path / "out", train_folder, name, bank), show_progress=False))
+    assert {image.shape for image, _ in made} == {(SIDE, SIDE, 3)}
+    assert [(record["label"], record["index"]) for _, record in made] == [(c, n) for c in range(3) for n in range(2)]
+    count = METHODS[name].sources
+    for _, record in made:
+        assert {key: type(value).__name__ for key, value in record.items()} == {
+            **dict.fromkeys(("class", "method"), "str"),
+            **dict.fromkeys(("index", "label", "seed", "steps"), "int"),
+            **dict.fromkeys(("sources", "weights", "soft_labels", "soft_weights"), "list"),
+            "guidance": "float",
+            **({"strength": "float"} if METHODS[name].latents == "encoded" else {}),
+        }
+        assert record["method"] == name
+        assert len(record["sources"]) == len(record["weights"]) == (3 if count is None else count)
+        assert record["class"] == list(COLOURS)[record["label"]]
+        assert sum(record["soft_weights"]) == pytest.approx(1)
+        assert {type(label) for label in record["soft_labels"]} == {int}
+        assert {type(weight) for weight in record["soft_weights"]} == {float}
+    if name == "nao":
+        norm_aware.norm_aware_paths.cache_clear()  # its three iterations are nobody else's
+
+
+def test_methods_share_their_sources(job: Job, train_folder: Path, tmp_path: Path) -> None:
+    """A method of fewer sources takes the first of the same draw."""
+    drawn = {}
+    for name in ("nin/chm", "slerp", "copy", "sdedit"):
+        dataset = data(tmp_path / "out", train_folder, name)  # type: ignore[arg-type]
+        drawn[name] = [dataset.recipe(label, index)[1].sources for label in range(3) for index in range(5)]
+    assert drawn["slerp"] == [sources[:2] for sources in drawn["nin/chm"]]
+    assert drawn["copy"] == drawn["sdedit"] == [sources[:1] for sources in drawn["nin/chm"]]
+
+
+def test_circle_records_no_weights_that_it_does_not_use(train_folder: Path, tmp_path: Path) -> None:
+    assert data(tmp_path / "out", train_folder, "circle").recipe(0, 0)[1].weights == (0.5, 0.5)
+    assert data(tmp_path / "out", train_folder, "slerp").recipe(0, 0)[1].weights != (0.5, 0.5)
+
+
+# What reaches the bank.
+
+
+def test_text_to_image_inverts_nothing(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
+    before = model.backbone.evaluations
+    folder = synthesize(model, data(tmp_path / "out", train_folder, "text2img"), show_progress=False)
+    assert model.backbone.evaluations - before == 6 * 4 * 2  # images, steps, both branches of guidance
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+    assert {tuple(record["sources"]) for _, record in samples(folder)} == {()}
+
+
+def test_text_to_image_is_the_sampler_on_seeded_noise(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
+    made = samples(synthesize(model, data(tmp_path / "out", train_folder, "text2img"), show_progress=False))
+    for image, record in made[:3]:
+        noise = Draws(0, record["label"], record["index"]).noise(model.backbone.latent_shape)
+        assert_pixels(model, image, Start(noise[None], (f"a photo of a {record['class']}",)))
+
+
+@torch.no_grad()
+def assert_pixels(model: Synthesizer, image: Tensor, start: Start) -> None:
+    backbone = model.backbone
+    decoded = backbone.decode(backbone.denoise(start, model.steps, model.guidance))[0]
+    assert float((image - ((decoded / 2 + 0.5) * 255).permute(1, 2, 0)).abs().max()) <= 0.51
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("strength", [0.75, [0.25, 0.5, 0.75, 1.0]])
+def test_sdedit_is_its_sources_noised(
+    strength: float | list[float], model: Synthesizer, train_folder: Path, tmp_path: Path
+) -> None:
+    """The bank holds the clean latents, of no prompt and no steps; the image is made by hand from its record.
+
+    Images of several strengths (DA-Fusion) come out of one batch.
+    """
+    settings = MethodSettings(strength=strength)
+    made = samples(
+        synthesize(model, data(tmp_path / "out", train_folder, "sdedit", settings=settings), show_progress=False)
+    )
+    stored = list(kinds(tmp_path / "bank"))
+    assert len(stored) == 9
+    assert {(key["kind"], key["prompt"], key["steps"]) for key in stored} == {("encoded", "", 0)}
+    source = ImageFolder(train_folder)
+    items = {item.name: item for item in source.pool}
+    drawn = {record["strength"] for _, record in made}
+    assert drawn <= ({strength} if isinstance(strength, float) else {*strength})
+    assert (len(drawn) > 1) == isinstance(strength, list)
+    for image, record in made:
+        clean = model.backbone.encode(to_tensor(source.image(items[record["sources"][0]]), SIDE)[None])
+        noise = Draws(0, record["label"], record["index"]).noise(model.backbone.latent_shape)
+        prompt = f"a photo of a {record['class']}"
+        assert_pixels(model, image, Start(clean, (prompt,), strength=record["strength"], noise=noise[None]))
+
+
+def test_clean_and_inverted_latents_share_a_bank(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
+    for name in ("copy", "sdedit", "diff-mix", "tint"):
+        synthesize(model, data(tmp_path / name, train_folder, name), show_progress=False)  # type: ignore[arg-type]
+    stored = [key["kind"] for key in kinds(tmp_path / "bank")]
+    assert (stored.count("ddim"), stored.count("encoded"), len(stored)) == (9, 9, 18)
+
+
+def test_copy_is_the_reconstruction(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
+    made = samples(synthesize(model, data(tmp_path / "out", train_folder, "copy"), show_progress=False))
+    source = ImageFolder(train_folder)
+    items = {item.name: item for item in source.pool}
+    for image, record in made[:2]:
+        prompt = f"a photo of a {record['class']}"
+        with torch.no_grad():
+            clean = model.backbone.encode(to_tensor(source.image(items[record["sources"][0]]), SIDE)[None])
+            latent = model.backbone.invert(clean, [prompt], 2, 1.0).latent
+        assert_pixels(model, image, Start(latent, (prompt,)))
+
+
+# Labels.
+
+
+def test_diff_mix_goes_from_another_class_to_its_own(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
+    made = samples(
+        synthesize(
+            model,
+            data(tmp_path / "out", train_folder, "diff-mix", settings=MethodSettings(gamma=2)),
+            show_progress=False,
+        )
+    )
+    names = list(COLOURS)
+    for _, record in made:
+        source, target = record["soft_labels"]
+        assert target == record["label"] != source
+        assert record["sources"][0].split("/")[0] == names[source]
+        assert record["soft_weights"] == pytest.approx([1 - 0.49, 0.49])
+
+
+def test_every_other_class_is_a_source_of_diff_mix() -> None:
+    """600 draws among two others: 300 each, deviation sqrt(600 / 4) = 12; five of it."""
+    drawn = [Draws(0, 1, index).other_class((0, 1, 2)) for index in range(600)]
+    assert set(drawn) == {0, 2}
+    assert abs(drawn.count(0) - 300) < 60
+
+
+def test_each_kind_of_draw_has_its_own_stream() -> None:
+    draws = Draws(0, 1, 2)
+    assert torch.equal(draws.noise((4, 2, 2)), Draws(0, 1, 2).noise((4, 2, 2)))
+    others = [Draws(1, 1, 2), Draws(0, 2, 2), Draws(0, 1, 3)]
+    assert all(not torch.equal(draws.noise((4,)), other.noise((4,))) for other in others)
+    assert all(draws.uniform() != other.uniform() for other in others)
+    assert {Draws(0, 0, index).choose(3) for index in range(50)} == {0, 1, 2}
+
+
+# What cannot work is said before anything runs.
+
+
+def refusal(model: Synthesizer, dataset: SynthesisData) -> str:
+    with pytest.raises(UserError) as error:
+        check_method(model, dataset)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["text2img", "diff-mix"])
+def test_a_prompt_without_the_class_cannot_tell_it(name: MethodName, model_folder: Path, tmp_path: Path) -> None:
+    """The embedded digits have one prompt for all, whichever classes are asked for."""
+    model = Synthesizer(StableDiffusion(str(model_folder)))
+    for classes in (None, ["three", "four"]):
+        dataset = SynthesisData(str(tmp_path / "out"), Digits(), name, shots=2, classes=classes)
+        assert refusal(model, dataset) == (
+            f"model.prompt: 'a digit' is the same for all 10 classes, and '{name}' knows a class by its prompt alone; "
+            f"put {{class}} into --model.prompt or choose another --method"
+        )
+        with pytest.raises(UserError, match="is the same for all 10 classes"):
+            synthesize(model, dataset, show_progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("text2img", "diff-mix")])
+def test_all_others_work_with_one_prompt_for_all(name: MethodName, model_folder: Path, tmp_path: Path) -> None:
+    dataset = SynthesisData(str(tmp_path / "out"), Digits(), name, shots=3, classes=["three"])
+    check_method(Synthesizer(StableDiffusion(str(model_folder))), dataset)
+
+
+def test_a_model_that_reads_no_prompt_cannot_be_told_the_class(train_folder: Path, tmp_path: Path) -> None:
+    backbone = PixelDiffusion(str(save_pixel(tmp_path / "pixel")))
+    error = refusal(Synthesizer(backbone, prompt="{class}"), data(tmp_path / "out", train_folder, "text2img"))
+    assert error == (
+        f"method: 'text2img' tells the model the class by its prompt, and {backbone.identity} reads none; "
+        f"choose another --method or --model.backbone"
+    )
+
+
+def test_text_to_image_of_a_source_with_one_class_needs_no_word_for_it(model: Synthesizer, tmp_path: Path) -> None:
+    from conftest import make_images
+
+    images = make_images(tmp_path / "images", 3, 0, {"only": (9, 9, 9)})
+    plain = Synthesizer(model.backbone, prompt="a digit")
+    check_method(plain, data(tmp_path / "out", images, "text2img"))
+    assert refusal(plain, data(tmp_path / "out", images, "diff-mix")) == (
+        "method: 'diff-mix' goes from one class to another, the few-shot set has images of one; "
+        "add a class to --classes or choose another --method"
+    )
+
+
+def test_a_class_that_the_model_does_not_know_is_named(train_folder: Path, tmp_path: Path) -> None:
+    backbone = PixelDiffusion(str(save_pixel(tmp_path / "pixel", classes=3)), class_names=["cat", "dog", "cow"])
+    error = refusal(Synthesizer(backbone, prompt="{class}"), data(tmp_path / "out", train_folder, "text2img"))
+    assert error == "prompt: 'blue sky' is no class of this model; a prompt must be one of cat, dog, cow"
+
+
+def test_suffixes_need_a_model_that_reads_text(train_folder: Path, tmp_path: Path) -> None:
+    backbone = PixelDiffusion(str(save_pixel(tmp_path / "pixel", classes=3)), class_names=list(COLOURS))
+    dataset = data(tmp_path / "out", train_folder, "circle", settings=MethodSettings(suffixes=[" at sea"]))
+    error = refusal(Synthesizer(backbone, prompt="{class}"), dataset)
+    assert error == f"settings.suffixes: {backbone.identity} reads no text; leave --data.settings.suffixes out"
+
+
+def test_a_pair_needs_two_images(train_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="method: 'slerp' needs 2 sources, class 'blue sky' has 1; raise --shots"):
+        SynthesisData(str(tmp_path / "out"), ImageFolder(train_folder), "slerp", shots=1)
+
+
+def test_negative_prompts_are_for_inverted_latents_only(
+    model: Synthesizer, train_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the prompt itself for "no prompt" guidance would do nothing, and text alone would say nothing."""
+    used: list[Start] = []
+    real = StableDiffusion.denoise
+
+    def spy(self: Any, start: Start, *rest: Any) -> Tensor:
+        used.append(start)
+        return real(self, start, *rest)
+
+    monkeypatch.setattr(StableDiffusion, "denoise", spy)
+    negative = Synthesizer(
+        model.backbone, Inversion("negative-prompt", 2, 2.0, warn_psnr=0), steps=2, guidance=2.0, prompt=PROMPT
+    )
+    synthesize(negative, data(tmp_path / "text", train_folder, "text2img"), show_progress=False)
+    assert {start.negative for start in used} == {None}
+    used.clear()
+    synthesize(negative, data(tmp_path / "copy", train_folder, "copy"), show_progress=False)
+    assert {start.negative == start.prompts for start in used} == {True}
+
+
+# Through the command.
+
+
+def test_settings_are_part_of_the_configuration(job: Job, tmp_path: Path, fails: Callable[..., str]) -> None:
+    more = ("--method", "sdedit", "--data.settings.strength")
+    job.synthesize(tmp_path / "out", *more, "0.3")
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["config"]["settings"] == {"strength": 0.3}
+    error = fails(main, ["synthesize", *job.args(tmp_path / "out", *more, "0.5")], 1)
+    assert "(settings.strength: 0.3 there, 0.5 here)" in error
+    error = fails(main, ["synthesize", *job.args(tmp_path / "new", "--data.settings.strength", "0.3")], 1)
+    assert "settings.strength: method 'nin/chm' has no such setting; leave it out" in error
+
+
+def test_two_processes_write_the_same_noise_as_one(job: Job, tmp_path: Path) -> None:
+    """Diff-Mix draws noise, class and source; its clean latents are encoded by both processes."""
+    args = ("--method", "diff-mix")
+    job.synthesize(tmp_path / "one" / "out", *args)
+    two = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
+    run_program("augment", ["synthesize", *job.args(tmp_path / "two" / "out", *args, *two)])
+    assert len(sha256s(tmp_path / "one" / "out")) == 3
+    assert sha256s(tmp_path / "two" / "out") == sha256s(tmp_path / "one" / "out")
+
+
+def test_invert_prepares_what_the_method_needs(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["invert", *job.args(tmp_path / "out", "--method", "sdedit")])
+    assert {key["kind"] for key in kinds(tmp_path / "bank")} == {"encoded"}
+    main(["invert", *job.args(tmp_path / "text" / "out", "--method", "text2img")])
+    assert not (tmp_path / "text" / "bank").exists()
+    assert "0 of 0 images inverted anew" in capsys.readouterr().out
