@@ -79,7 +79,7 @@ class Job:
     def args(self, output: Path, *more: str, steps: int = 2, per_class: int = 4) -> list[str]:
         return [
             *("--output", str(output)),
-            *("--model.backbone", "augment.backbones.stable_diffusion"),
+            *("--model.backbone", "augment.backbones.stable_diffusion.StableDiffusion"),
             *("--model.backbone.model", str(self.model)),
             *("--model.prompt", "a photo of a {class}"),
             *("--model.steps", str(steps), "--model.inversion.steps", "2", "--model.inversion.warn_psnr", "0"),

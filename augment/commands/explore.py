@@ -169,7 +169,7 @@ def explore_command(args: list[str]) -> None:
         parser.add_class_arguments(figure, name)
     parser.set_defaults(
         {
-            "model.backbone": {"class_path": "augment.backbones.stable_diffusion"},
+            "model.backbone": {"class_path": "augment.backbones.stable_diffusion.StableDiffusion"},
             "source": {"class_path": "augment.images.sources.Digits"},
         }
     )

@@ -11,7 +11,7 @@ from rich.table import Table
 # Imported so that --model.backbone knows the families by their short names.
 # Imported so that --model.backbone knows the families by their short names.
 # Imported so that --model.backbone knows the families by their short names.
-from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401  # noqa: F401  # noqa: F401
+from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.commands.parsing import add_switch
 from augment.commands.synthesize import SynthesisCLI, parse_synthesis, print_profile, trainer_factory
 from augment.invert.compare import check, print_trials, write_trials

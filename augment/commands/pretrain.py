@@ -37,7 +37,7 @@ class PretrainCLI(TrainingCLI):
             default=500,
             help="Steps between checkpoints, the most that a kill can lose, and between pictures in OUTPUT/progress.",
         )
-        parser.set_defaults({"model": {"class_path": "augment.pretrain.latent"}})
+        parser.set_defaults({"model": {"class_path": "augment.pretrain.latent.LatentDiffusion"}})
         parser.set_defaults({"logger": "none"})  # OUTPUT/progress has the curves
 
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-# Imported so that --model.backbone knows the families by their short names.
-from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.commands.hub import add_push_options, set_license, upload
 from augment.commands.parsing import CommandParser
 from augment.dataset.card import write_card

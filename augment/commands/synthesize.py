@@ -59,7 +59,7 @@ class SynthesisCLI(OutputCLI):
         parser.link_arguments("compile", "model.compile")
         parser.set_defaults(
             {
-                "model.backbone": {"class_path": "augment.backbones.stable_diffusion"},
+                "model.backbone": {"class_path": "augment.backbones.stable_diffusion.StableDiffusion"},
                 "data.source": {"class_path": "augment.images.sources.Digits"},
             }
         )

@@ -48,7 +48,7 @@ def config(
             "class_path": "augment.synthesize.synthesizer.Synthesizer",
             "init_args": {
                 "backbone": {
-                    "class_path": "augment.backbones.stable_diffusion",
+                    "class_path": "augment.backbones.stable_diffusion.StableDiffusion",
                     "init_args": {"model": str(model_folder)},
                 },
                 "steps": 2,
