@@ -18,14 +18,15 @@ from augment.backbones.base import Backbone
 from augment.backbones.inversions import InversionKind
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.stable_diffusion_3 import StableDiffusion3
-from augment.dataset.shards import Plan
 from augment.errors import UserError
+from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageFolder
 from augment.invert.fill import invert
 from augment.invert.inversion import Inversion
 from augment.runtime.trainer import QUIET_TRAINER
 from augment.synthesize.pipeline import synthesize
-from augment.synthesize.plan import SynthesisData
+from augment.synthesize.plan import Plan
+from augment.synthesize.recipe import make_recipe
 from augment.synthesize.synthesizer import Synthesizer
 from benchmarks.architectures import Family, Size, save_checkpoint
 from benchmarks.record import Figure, Report, run
@@ -132,15 +133,25 @@ def make(
 
     count = (batches + 1) * batch_size
     plan = Plan(per_class=count, shard_size=count, batch_size=batch_size)
-    bank = str(folder / "bank")
-    data = SynthesisData(str(folder / "made"), source, shots=SHOTS, plan=plan, bank=bank, overwrite=True)
-    invert(model, data, trainer, show_progress=False)
+    bank = folder / "bank"
+    few_shot = choose_few_shot_set(source, SHOTS, seed=0)
+    recipe = make_recipe(model, few_shot, plan=plan)
+    invert(
+        model.backbone,
+        source,
+        few_shot,
+        recipe.prompts,
+        bank,
+        recipe.inversion,
+        make_trainer=trainer,
+        show_progress=False,
+    )
     clock.batches.clear()
     if accelerator == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
-    synthesize(model, data, trainer, show_progress=False)
+    synthesize(model, source, recipe, folder / "made", bank, True, trainer, show_progress=False)
     whole = time.perf_counter() - started
     peak = torch.cuda.max_memory_allocated() if accelerator == "cuda" else 0
     return Made(clock.end - clock.batches[0], whole, peak)

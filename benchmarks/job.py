@@ -12,13 +12,14 @@ from torch import Tensor
 
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.dataset.reader import read_shard
-from augment.dataset.shards import Plan
+from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import Digits
 from augment.invert.fill import invert
 from augment.invert.inversion import Inversion
-from augment.runtime.trainer import QUIET_TRAINER
+from augment.runtime.trainer import QUIET_TRAINER, MakeTrainer
 from augment.synthesize.pipeline import synthesize
-from augment.synthesize.plan import SynthesisData
+from augment.synthesize.plan import Plan
+from augment.synthesize.recipe import make_recipe
 from augment.synthesize.synthesizer import SynthesisBatch, Synthesizer
 
 PROMPT = "a digit"
@@ -63,29 +64,44 @@ class Job:
         self.plan = Plan(per_class=per_class, shard_size=CLASSES * per_class, batch_size=batch_size)
         self.backbone = StableDiffusion()
         self.model = Synthesizer(self.backbone, Inversion(steps=steps, warn_psnr=0), steps=steps, prompt=PROMPT)
-        self.inversion = self._timed(invert, folder / "starts", [])
+        few_shot = choose_few_shot_set(Digits(), SHOTS, seed=0)
+        self.recipe = make_recipe(self.model, few_shot, plan=self.plan)
+        self.inversion = self._timed(self._invert, folder / "starts", [])
         keeper = _Starts()
-        self._timed(synthesize, folder / "starts", [keeper])
+        self._timed(self._synthesize, folder / "starts", [keeper])
         self.starts = torch.cat(keeper.latents)
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def _timed(self, step: Callable[..., object], output: Path, more: list[L.Callback]) -> float:
+    def _timed(self, step: Callable[[Path, MakeTrainer], object], output: Path, more: list[L.Callback]) -> float:
         def trainer(callbacks: list[L.Callback]) -> L.Trainer:
             return L.Trainer(devices=1, accelerator="cpu", callbacks=[*callbacks, *more], **QUIET_TRAINER)
 
-        bank = str(self.folder / "bank")
-        data = SynthesisData(str(output), Digits(), shots=SHOTS, plan=self.plan, bank=bank, overwrite=True)
         started = time.perf_counter()
-        step(self.model, data, trainer, show_progress=False)
+        step(output, trainer)
         return time.perf_counter() - started
+
+    def _invert(self, output: Path, trainer: MakeTrainer) -> None:
+        invert(
+            self.backbone,
+            Digits(),
+            self.recipe.few_shot,
+            self.recipe.prompts,
+            self.folder / "bank",
+            self.recipe.inversion,
+            make_trainer=trainer,
+            show_progress=False,
+        )
+
+    def _synthesize(self, output: Path, trainer: MakeTrainer) -> None:
+        synthesize(self.model, Digits(), self.recipe, output, self.folder / "bank", True, trainer, show_progress=False)
 
     def seconds(self) -> float:
         """Seconds of the whole call of `synthesize` with the bank filled, hashes and manifest included."""
         for shard in (self.folder / "made").glob("*.tar"):
             shard.unlink()
-        return self._timed(synthesize, self.folder / "made", [])
+        return self._timed(self._synthesize, self.folder / "made", [])
 
     def images(self) -> np.ndarray[Any, Any]:
         """The images as they lie in the shards, uint8 [images, H, W, 3], in the order of `starts`."""

@@ -19,11 +19,13 @@ from torchvision.datasets import ImageFolder
 
 from augment.dataset.manifest import close_folder, describe_dataset, open_folder
 from augment.dataset.reader import read_images
-from augment.dataset.shards import Plan, ShardFile, encode_image, plan_shards
+from augment.dataset.shards import ShardFile, encode_image
 from augment.images.sources import ImageFolder as Source
+from augment.synthesize.plan import Plan, plan_shards
 from benchmarks.record import Figure, Report, interleave, over, run
 from classify.train.augmentation import normalise
-from classify.train.data import Batches, ClassificationData
+from classify.train.batches import Batches
+from classify.train.data import ClassificationData
 
 CLASSES = 10
 SHOTS = 5

@@ -18,7 +18,8 @@ from jsonargparse.typing import PositiveInt
 from augment.backbones.start import Start, stack
 from augment.errors import UserError
 from augment.mix.draws import Draws, Mixing, draw_mixture
-from augment.mix.registry import METHODS, Material
+from augment.mix.method import Material
+from augment.mix.registry import METHODS
 from benchmarks.architectures import Family, Size, build_denoiser, fill, inputs
 from benchmarks.record import Figure, Report, over, run
 

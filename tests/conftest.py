@@ -50,7 +50,7 @@ def make_images(root: Path, count: int, first_seed: int, colours: dict[str, tupl
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained latent diffusion model in Stable Diffusion's folder format."""
-    from augment.pretrain import LatentDiffusion
+    from augment.pretrain.latent import LatentDiffusion
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     with torch.random.fork_rng():

@@ -11,6 +11,9 @@ from torch import Tensor
 
 SamplerKind = Literal["first-order", "midpoint", "dpm++"]
 
+LatentKind = Literal["inverted", "encoded"]
+"""Noise z_T to which an image was inverted, or the clean latent z_0 that the autoencoder makes of it."""
+
 
 @dataclass(frozen=True)
 class Start:

@@ -9,13 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 # Imported so that --model.backbone knows the families by their short names.
-# Imported so that --model.backbone knows the families by their short names.
-# Imported so that --model.backbone knows the families by their short names.
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.commands.parsing import add_switch
 from augment.commands.synthesize import SynthesisCLI, parse_synthesis, print_profile, trainer_factory
 from augment.invert.compare import check, print_trials, write_trials
 from augment.invert.fill import Inverted, invert
+from augment.mix.registry import configure
 from augment.runtime.processes import Companions
 
 
@@ -44,21 +43,36 @@ def invert_command(args: list[str]) -> None:
     """Fill the latent bank and report the round trip, or compare inversions."""
     companions = Companions()
     cli = parse_synthesis("invert", args, InversionCLI)
+    options, model, output = cli.datamodule, cli.model, Path(cli.config.output)
+    few_shot = options.few_shot()
+    prompts = {label: model.prompt_for(few_shot.classes[label]) for label in few_shot.labels}
     if cli.config.check:
+        of_shots = [prompts[shot.label] for shot in few_shot.all]
+        steps = cli.config.check_steps or [model.inversion.steps]
+        device = cli.trainer.strategy.root_device
         trials, rows = check(
-            cli.model,
-            cli.datamodule,
-            cli.trainer.strategy.root_device,
-            cli.config.check_steps or [cli.model.inversion.steps],
+            model.backbone, model.inversion, model.guidance, options.source, few_shot, of_shots, device, steps
         )
-        write_trials(Path(cli.config.output), trials, rows)
+        write_trials(output, trials, rows)
         print_trials(trials)
         return
     begun = time.perf_counter()
-    inverted = invert(cli.model, cli.datamodule, trainer_factory(cli, companions))
+    inverted = invert(
+        model.backbone,
+        options.source,
+        few_shot,
+        prompts,
+        options.bank_folder(output, model.backbone.identity),
+        model.inversion,
+        configure(options.method, options.settings).latents,
+        model.compiled,
+        model.stopwatch,
+        (output,),
+        trainer_factory(cli, companions),
+    )
     companions.close()
     if cli.trainer.is_global_zero:
-        print_profile(cli.model.stopwatch, time.perf_counter() - begun)
+        print_profile(model.stopwatch, time.perf_counter() - begun)
         report_inversion(inverted)
 
 

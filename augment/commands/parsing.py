@@ -43,7 +43,7 @@ class OutputCLI(LightningCLI):
 
     Args:
         model: Class of the model.
-        data: Class of the data.
+        data: Class of the data; None where a command adds plain options in its place.
         command: As the user types it.
         args: Its options.
         seed: Default of `--seed_everything`; False where nothing draws from the global generators.
@@ -54,7 +54,7 @@ class OutputCLI(LightningCLI):
     def __init__(
         self,
         model: type[L.LightningModule],
-        data: type[L.LightningDataModule],
+        data: type[L.LightningDataModule] | None,
         command: str,
         args: list[str],
         seed: int | Literal[False],

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.commands.parsing import TrainingCLI
-from augment.pretrain import PretrainData
 from augment.pretrain.base import Pretraining
+from augment.pretrain.data import PretrainData
 from augment.pretrain.run import is_finished, pretrain
 from augment.runtime.processes import Companions
 

@@ -1,7 +1,10 @@
-"""What each `augment` command does with its parsed configuration."""
+"""What `augment synthesize` does, and the options that it shares with `augment invert`."""
 
 import time
-from typing import Literal
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import lightning as L
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -12,23 +15,79 @@ from rich.console import Console
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.commands.parsing import OutputCLI, add_switch
 from augment.errors import UserError
+from augment.images.few_shot import FewShotSet, choose_few_shot_set
+from augment.images.sources import ImageSource
+from augment.invert.fill import default_bank
+from augment.mix.draws import Mixing
 from augment.mix.registry import MethodName
 from augment.runtime.processes import Companions
 from augment.runtime.stopwatch import Stopwatch, profile_table
 from augment.runtime.trainer import QUIET_TRAINER, MakeTrainer
+from augment.synthesize.batch_size import settled_recipe
 from augment.synthesize.dry_run import cost_table, estimate
 from augment.synthesize.pipeline import synthesize
-from augment.synthesize.plan import SynthesisData
+from augment.synthesize.plan import Plan
+from augment.synthesize.recipe import Recipe, make_recipe
 from augment.synthesize.synthesizer import Synthesizer
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """What the user asks for beside the model: real images, method, mixtures and the dataset's layout.
+
+    Args:
+        source: Where the real images come from.
+        method: How a start is made: norm and mean adjustment as in the paper, or another method by name.
+        shots: Real images per class.
+        seed: Chooses the few-shot set and draws every mixture.
+        classes: Make images of these classes only; null makes images of all.
+        mixing: How the sources of an image and their weights are drawn.
+        plan: Size and layout of the dataset.
+        settings: Settings of the method by name, such as `strength` of `sdedit`; what is left out stays as the
+            method's authors have it.
+        bank: Folder of inverted latents; by default one per backbone below `bank`, beside the dataset.
+        skip_bad: Pass over real images that cannot be read instead of stopping.
+    """
+
+    source: ImageSource
+    method: MethodName = "nin/chm"
+    shots: PositiveInt = 5
+    seed: NonNegativeInt = 0
+    classes: list[str] | None = None
+    mixing: Mixing = Mixing()  # noqa: RUF009  (frozen)
+    plan: Plan = Plan()  # noqa: RUF009  (frozen)
+    settings: dict[str, Any] = field(default_factory=dict)
+    bank: str | None = None
+    skip_bad: bool = False
+
+    def few_shot(self) -> FewShotSet:
+        """The real images that may be used; reads them."""
+        return choose_few_shot_set(self.source, self.shots, self.seed, self.classes, self.skip_bad)
+
+    def recipe(self, model: Synthesizer, few_shot: FewShotSet, plan: Plan) -> Recipe:
+        """Everything that decides an image, frozen."""
+        return make_recipe(model, few_shot, self.method, self.seed, self.mixing, plan, self.settings)
+
+    def bank_folder(self, output: Path, backbone: str) -> Path:
+        """Where the latents lie."""
+        return Path(self.bank) if self.bank is not None else default_bank(output, backbone)
 
 
 class SynthesisCLI(OutputCLI):
     """The options of `synthesize` and `invert`: what users change most stands at the top level."""
 
+    datamodule: DatasetOptions
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Trainer and model as in any LightningCLI; the data are plain options, from which a recipe is made."""
+        parser.add_lightning_class_args(L.Trainer, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
+        parser.add_lightning_class_args(Synthesizer, "model")
+        parser.add_class_arguments(DatasetOptions, "data")
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Short names for the settings of the dataset."""
         super().add_arguments_to_parser(parser)
-        parser.link_arguments("output", "data.output")
         parser.add_argument(
             "--method",
             type=MethodName,
@@ -52,7 +111,7 @@ class SynthesisCLI(OutputCLI):
         add_switch(parser, "overwrite", "Delete another dataset in the output folder.")
         add_switch(parser, "compile", "Compile the denoiser: a slow start, then faster; for long runs.")
         add_switch(parser, "profile", "Print where the seconds went; waits for the device after each stage.")
-        for name in ("method", "shots", "seed", "classes", "skip_bad", "overwrite"):
+        for name in ("method", "shots", "seed", "classes", "skip_bad"):
             parser.link_arguments(name, f"data.{name}")
         parser.link_arguments("per_class", "data.plan.per_class")
         parser.link_arguments("batch_size", "data.plan.batch_size")
@@ -78,7 +137,7 @@ class GenerationCLI(SynthesisCLI):
 
 def parse_synthesis(name: str, args: list[str], cli: type[SynthesisCLI]) -> SynthesisCLI:
     """Parse the options that `synthesize` and `invert` share."""
-    parsed = cli(Synthesizer, SynthesisData, f"augment {name}", args, False, QUIET_TRAINER)
+    parsed = cli(Synthesizer, None, f"augment {name}", args, False, QUIET_TRAINER)
     parsed.model.stopwatch.running = parsed.config.profile
     return parsed
 
@@ -90,8 +149,9 @@ def trainer_factory(cli: LightningCLI, companions: Companions) -> MakeTrainer:
         trainer: L.Trainer = cli.instantiate_trainer(callbacks=[companions, *callbacks])
         if trainer.precision != "32-true":
             raise UserError(
-                f"trainer.precision: {trainer.precision} would be recorded nowhere; use --model.precision and "
-                f"--model.inversion.precision"
+                "trainer.precision",
+                f"{trainer.precision} would be recorded nowhere",
+                "use `model.precision` and `model.inversion.precision`",
             )
         return trainer
 
@@ -102,16 +162,23 @@ def synthesize_command(args: list[str]) -> None:
     """Write a synthetic dataset, or say what that would cost."""
     companions = Companions()
     cli = parse_synthesis("synthesize", args, GenerationCLI)
+    options, model, output = cli.datamodule, cli.model, Path(cli.config.output)
+    make_trainer = trainer_factory(cli, companions)
+    begun = time.perf_counter()
+    few_shot = options.few_shot()
+    recipe_of = partial(options.recipe, model, few_shot)
+    recipe = settled_recipe(recipe_of, options.plan, model, output, cli.config.overwrite, make_trainer)
+    bank = options.bank_folder(output, recipe.backbone)
     if cli.config.dry_run:
         trainer = cli.trainer
-        cost = estimate(cli.model, cli.datamodule, trainer.strategy.root_device, trainer.world_size)
-        Console().print(cost_table(cost, cli.datamodule.output))
+        device, devices = trainer.strategy.root_device, trainer.world_size
+        cost = estimate(model, recipe, output, bank, cli.config.overwrite, device, devices)
+        Console().print(cost_table(cost, output))
         return
-    begun = time.perf_counter()
-    folder = synthesize(cli.model, cli.datamodule, trainer_factory(cli, companions))
+    folder = synthesize(model, options.source, recipe, output, bank, cli.config.overwrite, make_trainer)
     companions.close()
     if cli.trainer.is_global_zero:
-        print_profile(cli.model.stopwatch, time.perf_counter() - begun)
+        print_profile(model.stopwatch, time.perf_counter() - begun)
         print(f"dataset: {folder}")
 
 

@@ -40,13 +40,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / "dataset.json"
     if not path.is_file():
-        raise UserError(f"dataset: no '{path}'; '{folder}' is not a dataset folder made by `augment synthesize`")
+        raise UserError(
+            "dataset", f"no '{path}'", f"'{folder}' is no dataset folder: give one that `augment synthesize` made"
+        )
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise UserError(f"dataset: '{path}' is not JSON ({error}); restore it or start in a new folder") from error
+        raise UserError("dataset", f"'{path}' is not JSON ({error})", "restore it or start in a new folder") from error
     if not isinstance(manifest, dict) or not manifest.keys() >= {"fingerprint", "config", "shards"}:
-        raise UserError(f"dataset: '{path}' was not written by `augment synthesize`; choose another folder")
+        raise UserError("dataset", f"'{path}' was not written by `augment synthesize`", "choose another folder")
     return manifest
 
 
@@ -61,11 +63,12 @@ def check_folder(folder: Path, manifest: dict[str, Any], overwrite: bool) -> Non
         if found["fingerprint"] != manifest["fingerprint"] and not overwrite:
             where, old, new = first_difference(found["config"], manifest["config"])
             raise UserError(
-                f"output: '{folder}' holds a dataset of another configuration ({where}: {old!r} there, {new!r} here); "
-                f"choose another --output, or pass --overwrite to delete it"
+                "output",
+                f"'{folder}' holds a dataset of another configuration ({where}: {old!r} there, {new!r} here)",
+                "choose another `output`, or pass `overwrite` to delete it",
             )
     elif folder.exists() and (not folder.is_dir() or any(p.suffix != ".partial" for p in folder.iterdir())):
-        raise UserError(f"output: '{folder}' is not empty and holds no dataset; choose another --output")
+        raise UserError("output", f"'{folder}' is not empty and holds no dataset", "choose another `output`")
 
 
 def open_folder(folder: Path, manifest: dict[str, Any], overwrite: bool) -> None:
@@ -87,7 +90,9 @@ def open_folder(folder: Path, manifest: dict[str, Any], overwrite: bool) -> None
         sweep(folder)
         write_json(folder / "dataset.json", manifest)
     except OSError as error:
-        raise UserError(f"output: '{folder}' cannot be written ({error.strerror}); choose another --output") from error
+        raise UserError(
+            "output", f"'{folder}' cannot be written ({error.strerror})", "choose another `output`"
+        ) from error
 
 
 def sweep(folder: Path) -> None:

@@ -116,7 +116,7 @@ def read_images(folder: Path) -> Iterator[tuple[Image.Image, int]]:
 
 def unreadable(shard: str, error: Exception) -> UserError:
     """What to say of a shard that cannot be read."""
-    return UserError(f"synthetic: {shard} cannot be read ({error!r}); `augment verify` names what is wrong")
+    return UserError("synthetic", f"{shard} cannot be read ({error!r})", "`augment verify` names what is wrong")
 
 
 def shard_keys(path: Path) -> list[str]:
@@ -130,7 +130,9 @@ def shard_keys(path: Path) -> list[str]:
             members = Counter(key for key, _, _ in headers(path, stream))
     except (tarfile.TarError, OSError) as error:
         raise UserError(
-            f"shard '{path}' is broken ({' '.join(str(error).split())}); run the same command again to make it anew"
+            f"shard '{path}'",
+            f"it is broken ({' '.join(str(error).split())})",
+            "run the same command again to make it anew",
         ) from error
     return sorted(key for key, count in members.items() if count == 3)  # cls, json and the image
 

@@ -15,15 +15,12 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse.typing import PositiveInt
 from PIL import Image
 
-from augment.errors import UserError
 from augment.runtime.files import partial_path
 
 ImageFormat = Literal["png", "jpg", "webp"]
@@ -32,31 +29,6 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     "webp": {"format": "WEBP", "quality": 95},
 }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Size and layout of a dataset. All of it decides the bytes, so all of it is part of the fingerprint.
-
-    Args:
-        per_class: Images per class.
-        shard_size: Images per shard: the unit of work, of resumption and of distribution over processes.
-        batch_size: Images per call of the networks; a batch never crosses a shard's edge. `auto` tries on the device
-            what is fastest, once per dataset.
-        image_format: Of the images in the shards; png keeps every bit.
-    """
-
-    per_class: PositiveInt = 100
-    shard_size: PositiveInt = 128
-    batch_size: PositiveInt | Literal["auto"] = 16
-    image_format: ImageFormat = "png"
-
-    @property
-    def images_per_batch(self) -> int:
-        """The batch size, once it is a number."""
-        if self.batch_size == "auto":
-            raise ValueError("batch_size: 'auto' has not been resolved")
-        return int(self.batch_size)
 
 
 @dataclass(frozen=True, order=True)
@@ -70,40 +42,6 @@ class Sample:
     def key(self) -> str:
         """Name of its members in the tar; no dots, since readers end the key at the first dot."""
         return f"{self.label:04d}_{self.index:06d}"
-
-
-@dataclass(frozen=True)
-class PlannedBatch:
-    """Samples that go through the networks together."""
-
-    shard: int
-    samples: tuple[Sample, ...]
-    first: bool
-    last: bool
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-
-def plan_shards(plan: Plan, labels: Sequence[int]) -> list[tuple[Sample, ...]]:
-    """Deal all samples into shards: a pure function of the plan, so that any process can work on any shard.
-
-    Shards interleave the classes, so any prefix of the shards is balanced; within a shard samples are sorted by key.
-    """
-    if len(labels) and (max(labels) > 9999 or plan.per_class > 1_000_000):
-        raise UserError("per_class, classes: keys hold at most 10,000 classes of 1,000,000 images")
-    samples = [Sample(label, index) for index in range(plan.per_class) for label in labels]
-    starts = range(0, len(samples), plan.shard_size)
-    return [tuple(sorted(samples[start : start + plan.shard_size])) for start in starts]
-
-
-def plan_batches(shard: int, samples: Sequence[Sample], batch_size: int) -> list[PlannedBatch]:
-    """Cut one shard into batches, in the order in which they are written."""
-    starts = range(0, len(samples), batch_size)
-    return [
-        PlannedBatch(shard, tuple(samples[s : s + batch_size]), first=s == 0, last=s + batch_size >= len(samples))
-        for s in starts
-    ]
 
 
 def shard_name(shard: int) -> str:

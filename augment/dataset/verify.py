@@ -28,7 +28,7 @@ def verify(folder: Path) -> int:
     """
     manifest = read_manifest(folder)
     if not manifest["shards"]:
-        raise UserError(f"dataset: '{folder}' is not finished; run `augment synthesize` on it again")
+        raise UserError("dataset", f"'{folder}' is not finished", "run `augment synthesize` on it again")
     console = Console(stderr=True)
     shards = track(
         manifest["shards"].items(), "verify", console=console, transient=True, disable=not console.is_terminal
@@ -36,7 +36,9 @@ def verify(folder: Path) -> int:
     faults = [fault for name, facts in shards if (fault := find_fault(folder / name, facts)) is not None]
     if faults:
         raise UserError(
-            f"dataset: '{folder}' is damaged: {'; '.join(faults)}; run the same `augment synthesize` command again"
+            "dataset",
+            f"'{folder}' is damaged: {'; '.join(faults)}",
+            "run the same `augment synthesize` command again",
         )
     return sum(int(facts["samples"]) for facts in manifest["shards"].values())
 

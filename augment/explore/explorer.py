@@ -20,13 +20,13 @@ from augment.backbones.start import Sampler, Start, stack
 from augment.errors import UserError
 from augment.explore.extractor import Extractor
 from augment.explore.sources import Sources
+from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageSource, Item
-from augment.invert.fill import invert
+from augment.invert.fill import default_bank, invert
 from augment.invert.inversion import check_inverted, invert_latents
 from augment.mix.draws import noise_seed
 from augment.runtime.trainer import QUIET_TRAINER
 from augment.synthesize.notices import warn_of_other_start
-from augment.synthesize.plan import SynthesisData
 from augment.synthesize.synthesizer import Synthesizer
 
 
@@ -125,13 +125,20 @@ class Explorer:
 
     def _invert_class(self, name: str) -> Sources:
         shots = min(self.shots, len(self.pool[name]))
-        output = str(self.folder)  # decides nothing but where the bank lies
-        data = SynthesisData(
-            output, self.source, shots=shots, seed=self.seed, classes=[name], bank=self.bank, skip_bad=self.skip_bad
+        few_shot = choose_few_shot_set(self.source, shots, self.seed, [name], self.skip_bad)
+        model = self.model
+        inverted = invert(
+            model.backbone,
+            self.source,
+            few_shot,
+            {label: model.prompt_for(name) for label in few_shot.labels},
+            Path(self.bank) if self.bank is not None else default_bank(self.folder, self.backbone.identity),
+            model.inversion,
+            compile=model.compiled,
+            make_trainer=self.make_trainer,
         )
-        inverted = invert(self.model, data, self.make_trainer)
         label = self.source.classes.index(name)
-        pairs = list(zip(inverted.keys[label], data.few_shot.shots[label], strict=True))
+        pairs = list(zip(inverted.keys[label], few_shot.shots[label], strict=True))
         unconditional = None
         if self.model.inversion.kind == "null-text":
             unconditional = torch.stack([inverted.bank.load_unconditional(key, shot.name) for key, shot in pairs])

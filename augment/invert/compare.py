@@ -14,11 +14,11 @@ from torch import Tensor
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from augment.backbones.base import Backbone
+from augment.images.few_shot import FewShotSet
 from augment.images.pixels import to_tensor
+from augment.images.sources import ImageSource
 from augment.invert.inversion import Inversion, go_back, invert_latents, psnr
 from augment.runtime.stopwatch import now
-from augment.synthesize.plan import SynthesisData
-from augment.synthesize.synthesizer import Synthesizer
 
 COLUMNS = 10
 """Images in the picture."""
@@ -82,34 +82,44 @@ def applicable(backbone: Backbone, inversion: Inversion, guidance: float, steps:
 
 
 def check(
-    model: Synthesizer, data: SynthesisData, device: torch.device, steps: Sequence[int]
+    backbone: Backbone,
+    inversion: Inversion,
+    guidance: float,
+    source: ImageSource,
+    few_shot: FewShotSet,
+    prompts: Sequence[str],
+    device: torch.device,
+    steps: Sequence[int],
 ) -> tuple[list[Trial], dict[str, Tensor]]:
     """Invert the few-shot set in every applicable way and go back.
 
     Args:
-        model: Backbone, guidance and the settings of the inversion.
-        data: Whose few-shot set is inverted.
+        backbone: The model.
+        inversion: Precision, tolerance, iterations and batch size of all ways.
+        guidance: Of the sampler that inversions with guidance prepare for.
+        source: Where the images are.
+        few_shot: Which of them.
+        prompts: One per image, in the order of `few_shot.all`.
         device: Where to run.
         steps: Numbers of steps to try.
 
     Returns:
         One trial per way, and the rows of the picture: name -> images [M, 3, H, W] in [-1, 1].
     """
-    backbone, few_shot = model.backbone.to(device), data.few_shot
-    backbone.cast(model.inversion.precision)
-    images = torch.stack([to_tensor(data.source.image(shot), backbone.image_size) for shot in few_shot.all]).to(device)
-    prompts = [model.prompt_for(few_shot.classes[shot.label]) for shot in few_shot.all]
+    backbone.to(device)
+    backbone.cast(inversion.precision)
+    images = torch.stack([to_tensor(source.image(shot), backbone.image_size) for shot in few_shot.all]).to(device)
     first = [[shot.label for shot in few_shot.all].index(label) for label in few_shot.labels]
     shown = (first + [n for n in range(len(images)) if n not in first])[:COLUMNS]
     distance = load_lpips(device)
     with torch.inference_mode():
-        size = model.inversion.batch_size
+        size = inversion.batch_size
         clean = torch.cat([backbone.encode(part) for part in torch.split(images, size)])
         floor = torch.cat([backbone.decode(part) for part in torch.split(clean, size)])
         backbone.invert(clean[:size], prompts[:size], 1, 1.0, backbone.inversions[0])  # the first call is slow
         rows = {"original": images[shown].cpu(), "autoencoder": floor[shown].cpu()}
         trials = []
-        for how in applicable(backbone, model.inversion, model.guidance, steps):
+        for how in applicable(backbone, inversion, guidance, steps):
             trial, back = measure(backbone, how, images, clean, prompts, distance)
             trials.append(replace(trial, floor=mean(psnr(floor, images))))
             rows[f"{how.kind}, {how.steps} steps, guidance {how.guidance:g}"] = back[shown].cpu()

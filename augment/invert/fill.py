@@ -1,18 +1,22 @@
 """The few-shot set into the latent bank: what is missing is inverted or encoded, once."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from augment.images.few_shot import Shot
+from augment.backbones.base import Backbone
+from augment.backbones.start import LatentKind
+from augment.images.few_shot import FewShotSet, Shot
+from augment.images.sources import ImageSource
 from augment.invert.bank import LatentBank, LatentKey, Quality, encoded_key, latent_key
+from augment.invert.inversion import Inversion
 from augment.invert.inverter import BankWriter, InversionData, Inverter
 from augment.runtime.processes import wait_for_all
+from augment.runtime.stopwatch import Stopwatch
 from augment.runtime.trainer import MakeTrainer, default_trainer, progress_bar
-from augment.synthesize.plan import SynthesisData
-from augment.synthesize.synthesizer import Synthesizer
 
 log = logging.getLogger(__name__)
 
@@ -37,54 +41,72 @@ class Inverted:
 
 
 def invert(
-    model: Synthesizer,
-    data: SynthesisData,
+    backbone: Backbone,
+    source: ImageSource,
+    few_shot: FewShotSet,
+    prompts: Mapping[int, str],
+    bank: Path,
+    inversion: Inversion = Inversion(),  # noqa: B008  (frozen)
+    latents: LatentKind | None = "inverted",
+    compile: bool = False,
+    stopwatch: Stopwatch | None = None,
+    folders: Sequence[Path] = (),
     make_trainer: MakeTrainer = default_trainer,
     show_progress: bool = True,
 ) -> Inverted:
-    """Invert the few-shot images whose latents the method needs and the bank lacks.
-
-    Methods that begin with clean latents have their images encoded instead; nothing runs for those that need none.
+    """Invert, or only encode, the few-shot images whose latents the bank lacks.
 
     Args:
-        model: Its backbone and inversion settings are used.
-        data: Its few-shot set is inverted.
+        backbone: The model whose noise space is entered.
+        source: Where the images are.
+        few_shot: Which of them.
+        prompts: The prompt of each class, by label.
+        bank: Folder of the latents.
+        inversion: How.
+        latents: `inverted` for noise z_T, `encoded` for clean latents z_0; None makes nothing.
+        compile: Compile the denoiser.
+        stopwatch: Measures the stages.
+        folders: Other folders that all processes must see.
         make_trainer: Builds the trainer around the given callbacks.
         show_progress: Whether to show a progress bar.
 
     Raises:
         UserError: If the bank belongs to another backbone, or an image cannot be read or inverted.
     """
-    few_shot, backbone = data.few_shot, model.backbone
-    bank = LatentBank(data.bank or default_bank(data.output, backbone.identity), backbone.identity)
-    keys = latent_keys(model, data)
+    stored = LatentBank(bank, backbone.identity)
+    keys = latent_keys(backbone, few_shot, prompts, inversion, latents)
     if not keys:
-        return Inverted(bank, {}, {}, 0)
+        return Inverted(stored, {}, {}, 0)
     flat = [key for members in keys.values() for key in members]
-    size, folders = model.inversion.batch_size, (data.output, bank.folder)
-    images = InversionData(data.source, few_shot, flat, bank, size, backbone.image_size, folders)
-    missing = sum(key not in bank for key in set(flat))
-    backbone.cast(model.inversion.precision)
-    trainer = make_trainer([BankWriter(bank), *progress_bar("invert", show_progress)])
-    inverter = Inverter(backbone, model.inversion, model.stopwatch, model.compiled)
+    seen = (*folders, stored.folder)
+    images = InversionData(source, few_shot, flat, stored, inversion.batch_size, backbone.image_size, seen)
+    missing = sum(key not in stored for key in set(flat))
+    backbone.cast(inversion.precision)
+    trainer = make_trainer([BankWriter(stored), *progress_bar("invert", show_progress)])
+    inverter = Inverter(backbone, inversion, stopwatch, compile)
     trainer.predict(inverter, datamodule=images, return_predictions=False)
-    wait_for_all(trainer, bank.folder)
-    quality = {shot.name: bank.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
+    wait_for_all(trainer, stored.folder)
+    quality = {shot.name: stored.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
     if missing:
-        warn_of_poor(quality, model.inversion.warn_psnr)
-    return Inverted(bank, keys, quality, missing, inverter.inverting.fitted)
+        warn_of_poor(quality, inversion.warn_psnr)
+    return Inverted(stored, keys, quality, missing, inverter.inverting.fitted)
 
 
-def latent_keys(model: Synthesizer, data: SynthesisData) -> dict[int, tuple[LatentKey, ...]]:
-    """The bank's keys of the latents that the method needs, by class; empty if it needs none."""
-    few_shot = data.few_shot
-    if data.method.latents is None:
+def latent_keys(
+    backbone: Backbone,
+    few_shot: FewShotSet,
+    prompts: Mapping[int, str],
+    inversion: Inversion,
+    latents: LatentKind | None,
+) -> dict[int, tuple[LatentKey, ...]]:
+    """The bank's keys of the few-shot set's latents, by class; empty if no latents are needed."""
+    if latents is None:
         return {}
 
     def key_of(shot: Shot) -> LatentKey:
-        if data.method.latents == "encoded":
-            return encoded_key(shot, model.backbone, model.inversion)
-        return latent_key(shot, model.backbone, model.prompt_for(few_shot.classes[shot.label]), model.inversion)
+        if latents == "encoded":
+            return encoded_key(shot, backbone, inversion)
+        return latent_key(shot, backbone, prompts[shot.label], inversion)
 
     return {label: tuple(key_of(shot) for shot in few_shot.shots[label]) for label in few_shot.labels}
 

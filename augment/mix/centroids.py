@@ -1,6 +1,7 @@
 """Many images of a class into one: the weighted mixtures of inverted latents at t = T."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from augment.backbones.start import Start
 from augment.mix.interpolation import Mean, Norm, interpolate
@@ -13,6 +14,7 @@ class Centroid(Method):
 
     norm: Norm
     mean: Mean
+    in_name: ClassVar[tuple[str, ...]] = ("norm", "mean")
 
     def start(self, material: Material) -> Start:
         """Interpolate the sources in float32."""

@@ -53,8 +53,9 @@ def count_sources(mixing: Mixing, available: int, class_name: str) -> int:
         return min(DEFAULT_SOURCES, available)
     if mixing.sources > available:
         raise UserError(
-            f"sources: {mixing.sources} is greater than the {available} shots of class '{class_name}'; "
-            f"lower --data.mixing.sources or raise --shots"
+            "mixing.sources",
+            f"{mixing.sources} is greater than the {available} shots of class '{class_name}'",
+            "lower `mixing.sources` or raise `shots`",
         )
     return int(mixing.sources)
 

@@ -2,16 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from augment.backbones.start import Start
+from augment.backbones.start import LatentKind, Start
 from augment.mix.draws import Draws
-
-LatentKind = Literal["inverted", "encoded"]
-"""Noise z_T to which an image was inverted, or the clean latent z_0 that the autoencoder makes of it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,7 @@ class Material:
         return Start(latent[None], (self.prompt,), unconditional=unconditional)
 
 
+@dataclass(frozen=True)
 class Method(ABC):
     """A way to make a training image, said as the start it hands to the sampler; its fields are its settings.
 
@@ -53,6 +51,7 @@ class Method(ABC):
         weighted: Whether it uses the drawn weights; if not, all sources count alike in the record.
         prompt_tells_class: Whether the prompt alone decides which class an image shows.
         across: Whether the sources are images of another class than that of the prompt.
+        in_name: Fields that the method's name decides; all others are its settings.
         label_share: Weight of the prompt's class in the image's label; the rest is the sources' class's.
     """
 
@@ -61,6 +60,7 @@ class Method(ABC):
     weighted: ClassVar[bool] = True
     prompt_tells_class: ClassVar[bool] = False
     across: ClassVar[bool] = False
+    in_name: ClassVar[tuple[str, ...]] = ()
 
     @property
     def label_share(self) -> float:

@@ -7,8 +7,12 @@ from typing import ClassVar
 from jsonargparse.typing import ClosedUnitInterval
 
 from augment.backbones.start import Start
+from augment.errors import UserError
 from augment.mix.interpolation import circle, interpolate, slerp
 from augment.mix.method import Material, Method
+
+SWITCH = 0.3
+"""Diff-II's share of the schedule for its first prompts."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,13 @@ class Circle(Method):
     """
 
     suffixes: tuple[str, ...] = ()
-    switch: ClosedUnitInterval = 0.3
+    switch: ClosedUnitInterval = SWITCH
     sources: ClassVar[int | None] = 2
     weighted: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not self.suffixes and self.switch != SWITCH:
+            raise UserError("settings.switch", "there is nothing to switch to", "give `settings.suffixes` too")
 
     def start(self, material: Material) -> Start:
         """The point at a random angle, and the two prompts."""

@@ -1,31 +1,21 @@
-"""Which methods are there? Their names, and the settings that some of them have; each file here is a kind of method."""
+"""Which methods are there? A line for each name, with the class that makes its starts."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
-
-from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
+from collections.abc import Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 from augment.errors import UserError
 from augment.mix.centroids import Centroid
 from augment.mix.interpolation import MEANS, NORMS
-from augment.mix.method import LatentKind, Material, Method
+from augment.mix.method import Method
 from augment.mix.norm_aware import NormAware
 from augment.mix.pairs import Circle, NormalisedLinear, Slerp
 from augment.mix.single import Copy, DiffMix, SDEdit, TextToImage, Tint
+from augment.runtime.settings import checked
 
-__all__ = ["METHODS", "LatentKind", "Material", "Method", "MethodName", "MethodSettings", "configure", "describe"]
-
-MethodName = Literal[
-    "lin/0", "lin/m", "lin/chm", "lin/lp",
-    "fix/0", "fix/m", "fix/chm", "fix/lp",
-    "nin/0", "nin/m", "nin/chm", "nin/lp",
-    "cog/0", "cog/m", "cog/chm", "cog/lp",
-    "ada/0", "ada/m", "ada/chm", "ada/lp",
-    "nao", "slerp", "norm-lin", "circle", "copy", "tint", "sdedit", "diff-mix", "text2img",
-]  # fmt: skip
-
-METHODS: dict[MethodName, Method] = {
-    **{f"{norm}/{mean}": Centroid(norm, mean) for norm in NORMS for mean in MEANS},  # type: ignore[misc]
+METHODS: dict[str, Method] = {
+    **{f"{norm}/{mean}": Centroid(norm, mean) for norm in NORMS for mean in MEANS},
     "nao": NormAware(),
     "slerp": Slerp(),
     "norm-lin": NormalisedLinear(),
@@ -36,55 +26,48 @@ METHODS: dict[MethodName, Method] = {
     "diff-mix": DiffMix(),
     "text2img": TextToImage(),
 }
+"""Each method with its authors' settings; a new one is a class in a file of this folder and a line here."""
+
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
+
+AUTHORS: Mapping[str, Any] = MappingProxyType({})
+"""No settings given: those of the method's authors."""
 
 
-@dataclass(frozen=True)
-class MethodSettings:
-    """What can be set of a method; null leaves it at its authors' value, and what a method does not have is refused.
-
-    Args:
-        strength: `sdedit` (0.5 if null), `diff-mix` (0.7): share of the schedule that is denoised. Of a list, such as
-            DA-Fusion's [0.25, 0.5, 0.75, 1], `sdedit` draws one for each image.
-        gamma: `diff-mix` (0.5): the label is strength^gamma on the prompt's class, the rest on the source's.
-        blend: `tint`: share of fresh noise; null draws it uniformly from [0, 1] for each image.
-        suffixes: `circle`: one of them, drawn at random, follows the prompt in the first stage of sampling.
-        switch: `circle` (0.3): share of the schedule that the first stage takes.
-    """
-
-    strength: ClosedUnitInterval | list[ClosedUnitInterval] | None = None
-    gamma: PositiveFloat | None = None
-    blend: ClosedUnitInterval | None = None
-    suffixes: list[str] | None = None
-    switch: ClosedUnitInterval | None = None
-
-
-def configure(name: MethodName, settings: MethodSettings = MethodSettings()) -> Method:
+def configure(name: MethodName, settings: Mapping[str, Any] = AUTHORS) -> Method:
     """The method of that name, with these settings.
 
+    Args:
+        name: One of `METHODS`.
+        settings: Fields of the method's class by name, such as `{"strength": 0.3}`; what is left out, or None, stays
+            as the method's authors have it.
+
     Raises:
-        UserError: If a setting is given that the method does not have, or that would do nothing.
+        UserError: If the method is unknown, has no such setting, or cannot take its value.
     """
-    method: Any = METHODS[name]
-    known = {field.name for field in fields(method)}
-    given = {f.name: value for f in fields(settings) if (value := getattr(settings, f.name)) is not None}
+    if name not in METHODS:
+        raise UserError("method", f"there is no '{name}'", f"choose from {', '.join(METHODS)}")
+    method = METHODS[name]
+    given = {setting: value for setting, value in settings.items() if value is not None}
     for setting in given:
-        if setting not in known:
+        if setting not in describe(method):
             raise UserError(
-                f"settings.{setting}: method '{name}' has no such setting; leave it out, or choose another --method"
+                f"settings.{setting}",
+                f"method '{name}' has no such setting",
+                "leave it out, or choose another `method`",
             )
-    if "switch" in given and not given.get("suffixes"):
-        raise UserError("settings.switch: there is nothing to switch to; give --data.settings.suffixes too")
-    if "strength" in given and isinstance(given["strength"], list) and (name == "diff-mix" or not given["strength"]):
-        raise UserError(
-            f"settings.strength: {given['strength']} is no strength that '{name}' can take; give one number"
-        )
-    given = {setting: tuple(value) if isinstance(value, list) else value for setting, value in given.items()}
-    configured: Method = replace(method, **given)
+    if not given:
+        return method
+    own = {field.name: getattr(method, field.name) for field in fields(method)}
+    configured: Method = type(method)(**checked(type(method), own | given, f"settings of method '{name}'"))
     return configured
 
 
 def describe(method: Method) -> dict[str, Any]:
-    """The settings in force, authors' values included, as JSON has them; norm and mean are in the name already."""
-    names = [field.name for field in fields(MethodSettings) if hasattr(method, field.name)]
+    """The settings in force, authors' values included, as JSON has them, without what the method's name says."""
+    names = [field.name for field in fields(method) if field.name not in method.in_name]
     values = {name: getattr(method, name) for name in names}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

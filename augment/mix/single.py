@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
 
-from augment.backbones.start import Start
+from augment.backbones.start import LatentKind, Start
+from augment.errors import UserError
 from augment.mix.interpolation import blend_noise
-from augment.mix.method import LatentKind, Material, Method
+from augment.mix.method import Material, Method
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,13 @@ class SDEdit(Method):
             one is drawn for each image.
     """
 
-    strength: ClosedUnitInterval | tuple[float, ...] = 0.5
+    strength: ClosedUnitInterval | tuple[ClosedUnitInterval, ...] = 0.5
     sources: ClassVar[int | None] = 1
     latents: ClassVar[LatentKind | None] = "encoded"
+
+    def __post_init__(self) -> None:
+        if self.strength == ():
+            raise UserError("settings.strength", "an empty list holds no strength", "give a number, or a list of some")
 
     def start(self, material: Material) -> Start:
         """The clean latent and the noise to be added; which level they meet at is the schedule's business."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from augment.backbones.base import Backbone, Start
+from augment.backbones.base import Backbone
+from augment.backbones.start import Start
 from augment.images.pixels import to_tensor
 from augment.images.sources import ImageSource, Item
 from augment.invert.inversion import psnr

@@ -1,7 +1,9 @@
 """How many images at a time? `auto` tries sizes on the device, and takes the smallest that is about as fast as any."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -9,10 +11,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from augment.backbones.start import Start
+from augment.dataset.manifest import check_folder, describe_dataset, read_manifest
 from augment.images.pixels import to_uint8
 from augment.runtime.stopwatch import now
-from augment.runtime.trainer import MakeTrainer
-from augment.synthesize.plan import SynthesisData
+from augment.runtime.trainer import MakeTrainer, default_trainer
+from augment.synthesize.plan import Plan
+from augment.synthesize.recipe import Recipe
 from augment.synthesize.synthesizer import Synthesizer
 
 log = logging.getLogger(__name__)
@@ -115,11 +119,53 @@ class BatchSizeTrial(L.LightningModule):
         self.found = int(self.trainer.strategy.reduce(found, reduce_op="min"))
 
 
-def find_batch_size(model: Synthesizer, data: SynthesisData, make_trainer: MakeTrainer) -> None:
-    """Replace `auto` by the batch size that is fastest here."""
-    trial = BatchSizeTrial(model, model.evaluations_per_image(), model.prompt_for(data.few_shot.classes[0]))
+def settled_recipe(
+    recipe_of: Callable[[Plan], Recipe],
+    plan: Plan,
+    model: Synthesizer,
+    output: Path,
+    overwrite: bool = False,
+    make_trainer: MakeTrainer = default_trainer,
+) -> Recipe:
+    """The recipe with a number for the batch size `auto`, found before the recipe is frozen.
+
+    A dataset that is resumed keeps its number. Otherwise sizes are tried on the device.
+
+    Args:
+        recipe_of: Freezes a plan into a recipe.
+        plan: What is wanted.
+        model: What is timed.
+        output: Folder of the dataset.
+        overwrite: Whether a dataset of another recipe there will be deleted.
+        make_trainer: Builds the trainer around the given callbacks.
+
+    Raises:
+        UserError: If the recipe cannot work, or the folder holds another dataset.
+    """
+    if plan.batch_size != "auto":
+        return recipe_of(plan)
+    begun = begun_batch_size(output)
+    likely = recipe_of(replace(plan, batch_size=begun or 1))
+    check_folder(output, describe_dataset(likely.describe()), overwrite)
+    if begun is not None and read_manifest(output)["fingerprint"] == likely.fingerprint:
+        return likely
+    return recipe_of(replace(plan, batch_size=find_batch_size(model, likely.prompt_of(0), make_trainer)))
+
+
+def begun_batch_size(output: Path) -> int | None:
+    """The batch size of the dataset that was begun in a folder, if there is one."""
+    if not (output / "dataset.json").is_file():
+        return None
+    size = read_manifest(output)["config"].get("plan", {}).get("batch_size")
+    return size if isinstance(size, int) else None
+
+
+def find_batch_size(model: Synthesizer, prompt: str, make_trainer: MakeTrainer) -> int:
+    """The batch size that is fastest here."""
+    model.backbone.cast(model.precision)
+    trial = BatchSizeTrial(model, model.evaluations_per_image(), prompt)
     trainer = make_trainer([])
     trainer.predict(trial, return_predictions=False)
-    data.plan = replace(data.plan, batch_size=trial.found)
     if trainer.is_global_zero:
         log.warning("batch_size auto: %d images at a time", trial.found)
+    return trial.found

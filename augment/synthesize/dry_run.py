@@ -9,15 +9,15 @@ import torch
 from PIL import Image
 from rich.table import Table
 
-from augment.dataset.manifest import read_manifest
+from augment.dataset.manifest import check_folder, describe_dataset, read_manifest
 from augment.dataset.shards import encode_image
 from augment.dataset.verify import unfinished
 from augment.errors import UserError
 from augment.invert.bank import LatentBank
-from augment.invert.fill import default_bank, latent_keys
+from augment.invert.fill import latent_keys
 from augment.invert.inversion import go_back, invert_latents
-from augment.synthesize.batch_size import TRIAL_STEPS, fastest_batch_size, time_batch
-from augment.synthesize.plan import SynthesisData, plan_dataset
+from augment.synthesize.batch_size import TRIAL_STEPS, time_batch
+from augment.synthesize.recipe import Recipe
 from augment.synthesize.synthesizer import Synthesizer
 
 
@@ -46,43 +46,54 @@ class Cost:
     free_gigabytes: float
 
 
-def estimate(model: Synthesizer, data: SynthesisData, device: torch.device, devices: int) -> Cost:
+def estimate(
+    model: Synthesizer,
+    recipe: Recipe,
+    output: Path,
+    bank: Path,
+    overwrite: bool,
+    device: torch.device,
+    devices: int,
+) -> Cost:
     """Time two batches and multiply.
 
     Args:
         model: What would be run.
-        data: What would be made; finished shards and stored latents are not counted.
+        recipe: What would be made; finished shards and stored latents are not counted.
+        output: Folder of the dataset.
+        bank: Folder of the latents.
+        overwrite: Whether a dataset of another recipe there would be deleted.
         device: Where to time.
         devices: How many such devices there will be.
 
     Raises:
         UserError: As the run itself would, or if a batch does not fit into memory.
     """
-    manifest = plan_dataset(model, data)
-    images, inversions = outstanding(model, data, manifest["fingerprint"])
+    check_folder(output, describe_dataset(recipe.describe()), overwrite)
+    images, inversions = outstanding(model, recipe, output, bank)
     backbone = model.backbone
     backbone.cast(model.precision)
     model.to(device)
-    per_image = model.evaluations_per_image(getattr(data.method, "strength", 1.0))
-    prompt = model.prompt_for(data.few_shot.classes[0])
+    per_image = model.evaluations_per_image(getattr(recipe.method, "strength", 1.0))
+    prompt, size = recipe.prompt_of(0), int(recipe.plan.batch_size)
     with torch.inference_mode():
         model.on_predict_start()
-        inverts = bool(inversions) and data.method.latents == "inverted"
+        inverts = bool(inversions) and recipe.method.latents == "inverted"
         per_inversion = evaluations_per_inversion(model, prompt) if inverts else 0.0
-        size = data.plan.batch_size
-        size = fastest_batch_size(model, per_image, prompt) if size == "auto" else size
         try:
             first, second = (time_batch(model, size, prompt) for _ in range(2))
         except torch.OutOfMemoryError as error:
-            raise UserError(f"batch_size: {size} images do not fit into memory; use --batch_size auto") from error
+            raise UserError(
+                "batch_size", f"{size} images do not fit into memory", "set `batch_size` to auto"
+            ) from error
         model.on_predict_end()
     evaluation = min(first.evaluation, second.evaluation)  # the first one also warms the device up
     decoding = min(first.decoding, second.decoding)
-    encoded = [len(encode_image(Image.fromarray(pixels.numpy()), data.plan.image_format)) for pixels in second.images]
+    encoded = [len(encode_image(Image.fromarray(pixels.numpy()), recipe.plan.image_format)) for pixels in second.images]
     evaluations = images * per_image + inversions * per_inversion
     # An inversion also decodes twice and encodes once, to measure its round trip.
     seconds = evaluations * evaluation + (images + 3 * inversions) * decoding
-    busy = min(devices, max(1, math.ceil(images / data.plan.shard_size)))
+    busy = min(devices, max(1, math.ceil(images / recipe.plan.shard_size)))
     return Cost(
         images=images,
         inversions=inversions,
@@ -91,7 +102,7 @@ def estimate(model: Synthesizer, data: SynthesisData, device: torch.device, devi
         devices=busy,
         hours=seconds / busy / 3600,
         gigabytes=images * (sum(encoded) / len(encoded) + RECORD_BYTES) / 1e9,
-        free_gigabytes=shutil.disk_usage(nearest_folder(data.output)).free / 1e9,
+        free_gigabytes=shutil.disk_usage(nearest_folder(output)).free / 1e9,
     )
 
 
@@ -99,15 +110,17 @@ RECORD_BYTES = 4096
 """Of an image's record, its label and three tar headers, in blocks of 512."""
 
 
-def outstanding(model: Synthesizer, data: SynthesisData, fingerprint: str) -> tuple[int, int]:
+def outstanding(model: Synthesizer, recipe: Recipe, output: Path, bank: Path) -> tuple[int, int]:
     """Images still to be made, and images still to be inverted or encoded."""
-    shards = data.shards()
+    shards = recipe.shards
     missing = list(range(len(shards)))
-    if (data.output / "dataset.json").is_file() and read_manifest(data.output)["fingerprint"] == fingerprint:
-        missing = unfinished(data.output, shards)
-    bank = LatentBank(data.bank or default_bank(data.output, model.backbone.identity), model.backbone.identity)
-    keys = {key for members in latent_keys(model, data).values() for key in members}
-    return sum(len(shards[n]) for n in missing), sum(key not in bank for key in keys)
+    if (output / "dataset.json").is_file() and read_manifest(output)["fingerprint"] == recipe.fingerprint:
+        missing = unfinished(output, shards)
+    latents = recipe.method.latents
+    keys = latent_keys(model.backbone, recipe.few_shot, recipe.prompts, recipe.inversion, latents)
+    stored = LatentBank(bank, recipe.backbone)
+    wanted = {key for members in keys.values() for key in members}
+    return sum(len(shards[n]) for n in missing), sum(key not in stored for key in wanted)
 
 
 def evaluations_per_inversion(model: Synthesizer, prompt: str) -> float:

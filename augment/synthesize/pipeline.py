@@ -13,17 +13,17 @@ import lightning as L
 import torch
 
 from augment.dataset.card import write_card
-from augment.dataset.manifest import close_folder, describe_dataset, write_run
+from augment.dataset.manifest import check_folder, close_folder, describe_dataset, write_run
 from augment.dataset.reader import is_complete
 from augment.dataset.shards import shard_name
 from augment.errors import UserError
-from augment.invert.fill import invert
+from augment.images.sources import ImageSource
+from augment.invert.fill import default_bank, invert
 from augment.runtime.processes import wait_for_all
 from augment.runtime.trainer import MakeTrainer, default_trainer, device_name, progress_bar
-from augment.synthesize.batch_size import find_batch_size
 from augment.synthesize.loader import SynthesisLoader
 from augment.synthesize.notices import warn_of_other_start, warn_of_other_versions
-from augment.synthesize.plan import SynthesisData, plan_dataset
+from augment.synthesize.recipe import Recipe
 from augment.synthesize.synthesizer import Synthesizer
 from augment.synthesize.writer import ShardWriter
 
@@ -34,15 +34,23 @@ UNLIMITED = 2**31 - 1
 
 def synthesize(
     model: Synthesizer,
-    data: SynthesisData,
+    source: ImageSource,
+    recipe: Recipe,
+    output: Path | str,
+    bank: Path | str | None = None,
+    overwrite: bool = False,
     make_trainer: MakeTrainer = default_trainer,
     show_progress: bool = True,
 ) -> Path:
     """Write the synthetic dataset, inverting first what the bank lacks; finished shards are kept.
 
     Args:
-        model: Backbone and sampler.
-        data: What is to be made, and where.
+        model: The backbone and sampler that the recipe was made for.
+        source: Where the recipe's few-shot images are.
+        recipe: What is to be made.
+        output: Folder of the dataset.
+        bank: Folder of inverted latents; by default one per backbone below `bank`, beside the dataset.
+        overwrite: Delete a dataset of another recipe in `output` instead of refusing.
         make_trainer: Builds the trainer around the given callbacks; called once per step.
         show_progress: Whether to show progress bars.
 
@@ -50,41 +58,53 @@ def synthesize(
         The dataset's folder.
 
     Raises:
-        UserError: If the method does not fit, the folder holds another dataset, or as `invert` does.
+        UserError: If the folder holds another dataset, or as `invert` does.
     """
-    manifest = plan_dataset(model, data)
-    automatic = data.plan.batch_size == "auto"
-    if data.method.latents == "inverted":
+    output = Path(output)
+    manifest = describe_dataset(recipe.describe())
+    check_folder(output, manifest, overwrite)
+    if recipe.method.latents == "inverted":
         warn_of_other_start(model)
-    warn_of_other_versions(data.output, manifest["versions"])
+    warn_of_other_versions(output, manifest["versions"])
     started = time.perf_counter()
-    inverted = invert(model, data, make_trainer, show_progress)
+    inverted = invert(
+        model.backbone,
+        source,
+        recipe.few_shot,
+        recipe.prompts,
+        Path(bank) if bank is not None else default_bank(output, recipe.backbone),
+        recipe.inversion,
+        recipe.method.latents,
+        model.compiled,
+        model.stopwatch,
+        (output,),
+        make_trainer,
+        show_progress,
+    )
     begun = time.perf_counter()
     model.backbone.cast(model.precision)
-    if automatic:
-        find_batch_size(model, data, make_trainer)
-        manifest = describe_dataset(model.describe() | data.describe())
-    loader = SynthesisLoader(model, data, inverted.bank, inverted.keys, manifest)
-    writer = ShardWriter(data.output, data.plan.image_format, model.stopwatch)
+    shape = model.backbone.latent_shape
+    loader = SynthesisLoader(recipe, output, overwrite, inverted.bank, inverted.keys, shape, model.stopwatch)
+    writer = ShardWriter(output, recipe.plan.image_format, model.stopwatch)
     trainer = make_trainer([writer, *progress_bar("synthesize", show_progress)])
     trainer.predict(model, datamodule=loader, return_predictions=False)
-    wait_for_all(trainer, data.output)
+    wait_for_all(trainer, output)
     stages = {"inverting": inverted.fitted, "denoising": model.denoising.fitted, "decoding": model.decoding.fitted}
     fitted = smallest(stages, trainer)
     if trainer.is_global_zero:
-        shards = loader.shards
+        shards = recipe.shards
         images = sum(len(shards[n]) for n in loader.pending)
-        missing = [shard_name(n) for n, s in enumerate(shards) if not is_complete(data.output / shard_name(n), s)]
+        missing = [shard_name(n) for n, s in enumerate(shards) if not is_complete(output / shard_name(n), s)]
         if missing:
-            raise UserError(f"output: {', '.join(missing)} in '{data.output}' not written; run the same command again")
+            raise UserError("output", f"{', '.join(missing)} in '{output}' not written", "run the same command again")
         seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
-        if images or not (data.output / "run.json").is_file():
+        if images or not (output / "run.json").is_file():
             profile = model.stopwatch.report(sum(seconds.values())) if model.stopwatch.running else None
-            write_run(data.output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile)
-        close_folder(data.output, shards)
-        if not (data.output / "README.md").exists():  # whoever has edited it keeps it
-            write_card(data.output)
-    return data.output
+            write_run(output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile)
+        close_folder(output, shards)
+        if not (output / "README.md").exists():  # whoever has edited it keeps it
+            write_card(output)
+    return output
 
 
 def smallest(stages: dict[str, int | None], trainer: L.Trainer) -> dict[str, int]:

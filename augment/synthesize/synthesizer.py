@@ -10,12 +10,12 @@ from torch import Tensor
 
 from augment.backbones.base import Backbone, Precision, allow_tf32
 from augment.backbones.start import Sampler, Start
-from augment.dataset.shards import PlannedBatch
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
 from augment.invert.inversion import Inversion
 from augment.runtime.halving import Halving
 from augment.runtime.stopwatch import Stopwatch
+from augment.synthesize.plan import PlannedBatch
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class Generated:
         if self.ready is not None:
             self.ready.synchronize()
         if not bool(self.finite):
-            raise UserError(f"precision: sampling gave NaN in {self.precision}; use --model.precision fp32")
+            raise UserError(
+                "model.precision", f"sampling gave NaN in {self.precision}", "use fp32 for `model.precision`"
+            )
         return self.pixels
 
 
@@ -112,12 +114,16 @@ class Synthesizer(L.LightningModule):
             return
         if self.inversion.precision != "fp32":
             raise UserError(
-                f"inversion.precision: null-text optimises in fp32, not in {self.inversion.precision}; change it"
+                "inversion.precision",
+                f"null-text optimises in fp32, not in {self.inversion.precision}",
+                "use fp32 for `inversion.precision`",
             )
         if self.sampler.kind != "first-order" or self.inversion.steps != self.steps:
             raise UserError(
-                f"inversion.steps: null-text makes embeddings for each step of the first-order sampler; "
-                f"{self.inversion.steps} of the inversion must be the {self.steps} of --model.steps"
+                "inversion.steps",
+                f"null-text makes embeddings for each step of the first-order sampler, here {self.inversion.steps} of "
+                f"the inversion for {self.steps} of the sampler",
+                "give `inversion.steps` and `model.steps` the same number, and a first-order sampler",
             )
 
     def describe(self) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import lightning as L
 from PIL import Image
 from torch import Tensor
 
-from augment.dataset.shards import ImageFormat, PlannedBatch, ShardFile, encode_image
+from augment.dataset.shards import ImageFormat, ShardFile, encode_image
 from augment.errors import UserError
 from augment.runtime.stopwatch import Stopwatch
+from augment.synthesize.plan import PlannedBatch
 from augment.synthesize.synthesizer import Generated, SynthesisBatch
 
 Made = tuple[PlannedBatch, Generated, tuple[dict[str, Any], ...]]
@@ -83,8 +84,9 @@ class ShardWriter(L.Callback):
             if not isinstance(error, OSError):
                 raise error
             raise UserError(
-                f"output: a shard in '{self.folder}' could not be written ({error}); "
-                f"finished shards are kept, run the same command again once there is room"
+                "output",
+                f"a shard in '{self.folder}' could not be written ({error})",
+                "finished shards are kept, run the same command again once there is room",
             ) from error
 
     def _encode(self, pixels: Tensor) -> bytes:

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 from jsonargparse import ArgumentError, ArgumentParser
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from augment.dataset.shards import Plan
 from augment.errors import UserError
 from augment.mix.draws import Mixing
-from augment.mix.registry import METHODS, MethodName, MethodSettings
+from augment.mix.registry import METHODS, MethodName, configure, describe
+from augment.synthesize.plan import Plan
+from classify.train.batches import Batches
 from classify.train.classifier import Classifier
-from classify.train.data import Batches
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Row:
     name: str
     method: MethodName | None
     shots: tuple[int, ...]
-    settings: MethodSettings
+    settings: dict[str, Any]
     batches: Batches
     mixing: Mixing
     plan: Plan
@@ -77,7 +77,7 @@ class SyntheticSet:
     method: MethodName
     shots: int
     seed: int
-    settings: MethodSettings
+    settings: dict[str, Any]
     mixing: Mixing
     plan: Plan
 
@@ -144,9 +144,9 @@ def make_rows(
         rows.append(
             Row(
                 name,
-                None if given.method == "none" else given.method,  # type: ignore[arg-type]  # checked above
+                None if given.method == "none" else given.method,
                 some_of(shots, given.shots, f"methods: row '{name}'"),
-                override(MethodSettings(), given.settings, f"methods: row '{name}', settings"),
+                settings_of(given, name),
                 override(batches, given.batches, f"methods: row '{name}', batches"),
                 override(mixing, given.mixing, f"methods: row '{name}', mixing"),
                 override(plan, given.plan, f"methods: row '{name}', plan"),
@@ -155,6 +155,22 @@ def make_rows(
         )
     unique([row.name for row in rows], "methods")
     return rows
+
+
+def settings_of(entry: Entry, name: str) -> dict[str, Any]:
+    """The settings of a row's method in force, its authors' values included; none without a method.
+
+    Raises:
+        UserError: If the method has no such setting, or cannot take its value.
+    """
+    if entry.method == "none":
+        if entry.settings:
+            raise UserError("methods", f"row '{name}' has settings, but no method", "leave the settings out")
+        return {}
+    try:
+        return describe(configure(entry.method, entry.settings))
+    except UserError as error:
+        raise UserError("methods", f"row '{name}': {error.argument}: {error.problem}", error.remedy) from error
 
 
 def make_contenders(classifiers: Mapping[str, Mapping[str, Any]], shots: Sequence[int]) -> list[Contender]:

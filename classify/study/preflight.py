@@ -1,10 +1,12 @@
 """What is refused before a study runs? Rows that cannot work, and a folder that holds another study."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from augment.errors import UserError
+from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageSource
-from augment.synthesize.plan import SynthesisData, check_method
+from augment.synthesize.recipe import make_recipe
 from augment.synthesize.synthesizer import Synthesizer
 from classify.study.cells import Row
 from classify.train.filter import load_filter
@@ -27,10 +29,9 @@ def check_rows(rows: Sequence[Row], synthesizer: Synthesizer, source: ImageSourc
             continue
         shots = min(row.shots)
         try:
-            data = SynthesisData(
-                "", source, row.method, shots, mixing=row.mixing, skip_bad=skip_bad, settings=row.settings
-            )
-            check_method(synthesizer, data)
+            few_shot = choose_few_shot_set(source, shots, 0, skip_bad=skip_bad)
+            plan = replace(row.plan, batch_size=1)  # fits or not, whatever the batch size
+            make_recipe(synthesizer, few_shot, row.method, 0, row.mixing, plan, row.settings)
             if row.filter is not None:
                 load_filter(row.filter)
         except UserError as error:

@@ -14,19 +14,21 @@ import lightning as L
 import torch
 
 from augment.dataset.manifest import read_manifest
-from augment.dataset.shards import Plan
 from augment.errors import UserError
+from augment.images.few_shot import FewShotSet, choose_few_shot_set
 from augment.images.sources import ImageSource
 from augment.invert.fill import invert
 from augment.measure.latents import StartStatistics, norms_and_channels, summarize
 from augment.measure.reference import Reference, make_reference
 from augment.mix.draws import Mixing
-from augment.mix.registry import METHODS, MethodName, MethodSettings
+from augment.mix.registry import METHODS, MethodName, describe
 from augment.runtime.fingerprint import fingerprint
 from augment.runtime.loggers import LoggerName, close_logger, make_logger
 from augment.runtime.trainer import QUIET_TRAINER
+from augment.synthesize.batch_size import settled_recipe
 from augment.synthesize.pipeline import synthesize
-from augment.synthesize.plan import SynthesisData
+from augment.synthesize.plan import Plan
+from augment.synthesize.recipe import Recipe, make_recipe
 from augment.synthesize.synthesizer import Synthesizer
 from classify.study.cells import Cell, Group, SyntheticSet, describe_row, slug
 from classify.study.folder import write_note
@@ -109,12 +111,21 @@ class Runner:
             return
         with pinned_threads(self.threads):
             begun = time.perf_counter()
-            wanted = SyntheticSet(method, shots, seed, MethodSettings(), Mixing(), self.plan)
-            data = self._data(wanted, self.folder)
-            inverted = invert(self.synthesizer, data, show_progress=False)
+            few_shot = self.few_shot(shots, seed)
+            inverted = invert(
+                self.synthesizer.backbone,
+                self.source,
+                few_shot,
+                {label: self.synthesizer.prompt_for(few_shot.classes[label]) for label in few_shot.labels},
+                self.folder / "bank",
+                self.synthesizer.inversion,
+                METHODS[method].latents,
+                self.synthesizer.compiled,
+                show_progress=False,
+            )
             seconds = time.perf_counter() - begun
         keys = [key for members in inverted.keys.values() for key in members]
-        latents = torch.stack([inverted.bank.load(k, s.name) for k, s in zip(keys, data.few_shot.all, strict=True)])
+        latents = torch.stack([inverted.bank.load(k, s.name) for k, s in zip(keys, few_shot.all, strict=True)])
         psnr = sum(quality.round_trip for quality in inverted.quality.values()) / len(inverted.quality)
         statistics = asdict(summarize(*norms_and_channels(latents)))
         write_note(note, {"new": inverted.new, "seconds": seconds, "psnr": psnr, "latents": statistics})
@@ -141,7 +152,7 @@ class Runner:
         made = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else self._make_set(wanted, dataset)
         if "metrics" not in made:
             write_note(note, made)  # what is known of the sampling is kept should the measuring be interrupted
-            few_shot = self._data(wanted, dataset).few_shot
+            few_shot = self.few_shot(wanted.shots, wanted.seed)
             measured = [reference.measure(dataset, self.source, few_shot) for reference in self.references]
             made["metrics"] = {metric: value for one in measured for metric, value in one.values.items()}
             made["caveats"] = [caveat for one in measured for caveat in one.caveats]
@@ -155,8 +166,8 @@ class Runner:
     def _name(self, wanted: SyntheticSet) -> str:
         name = f"{slug(wanted.method)}-shots{wanted.shots}-seed{wanted.seed}"
         own = (wanted.settings, wanted.mixing, wanted.plan)
-        if own != (MethodSettings(), self.mixing, self.plan):
-            name += f"-{fingerprint({'own': [asdict(part) for part in own]})[:8]}"
+        if own != (describe(METHODS[wanted.method]), self.mixing, self.plan):
+            name += f"-{fingerprint({'own': [wanted.settings, asdict(wanted.mixing), asdict(wanted.plan)]})[:8]}"
         return name
 
     def _note(self, wanted: SyntheticSet) -> Path:
@@ -168,8 +179,16 @@ class Runner:
         def make_trainer(callbacks: list[L.Callback]) -> L.Trainer:
             return L.Trainer(devices=1, callbacks=[*callbacks, statistics], **QUIET_TRAINER)
 
-        data = self._data(wanted, dataset)
-        synthesize(self.synthesizer, data, make_trainer, show_progress=False)
+        few_shot = self.few_shot(wanted.shots, wanted.seed)
+
+        def recipe_of(plan: Plan) -> Recipe:
+            return make_recipe(
+                self.synthesizer, few_shot, wanted.method, wanted.seed, wanted.mixing, plan, wanted.settings
+            )
+
+        recipe = settled_recipe(recipe_of, wanted.plan, self.synthesizer, dataset)
+        bank = self.folder / "bank"
+        synthesize(self.synthesizer, self.source, recipe, dataset, bank, False, make_trainer, show_progress=False)
         run = json.loads((dataset / "run.json").read_text(encoding="utf-8"))
         # A resumed run made only some of the images; the cost of all of them is what methods are compared by. One that
         # was killed before it noted its time left nothing to tell it by.
@@ -179,19 +198,9 @@ class Runner:
         latents = asdict(seen) if seen is not None and seen.count == images else None
         return {"images": images, "seconds": seconds, "latents": latents}
 
-    def _data(self, wanted: SyntheticSet, output: Path) -> SynthesisData:
-        return SynthesisData(
-            output=str(output),
-            source=self.source,
-            method=wanted.method,
-            shots=wanted.shots,
-            seed=wanted.seed,
-            mixing=wanted.mixing,
-            plan=wanted.plan,
-            bank=str(self.folder / "bank"),
-            skip_bad=self.skip_bad,
-            settings=wanted.settings,
-        )
+    def few_shot(self, shots: int, seed: int) -> FewShotSet:
+        """The real images of a seed."""
+        return choose_few_shot_set(self.source, shots, seed, skip_bad=self.skip_bad)
 
     def _train(self, cell: Cell, made: Made) -> None:
         L.seed_everything(cell.seed, verbose=False)

@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 from jsonargparse.typing import PositiveInt
 from rich.console import Console
 
-from augment.dataset.shards import Plan
 from augment.errors import UserError
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageSource
@@ -28,6 +27,7 @@ from augment.mix.registry import METHODS, MethodName
 from augment.runtime.files import file_sha256, write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.loggers import LoggerName, make_logger
+from augment.synthesize.plan import Plan
 from augment.synthesize.synthesizer import Synthesizer
 from classify.report.report import write_report
 from classify.study.cells import Entry, Group, describe_row, make_contenders, make_groups, make_rows
@@ -36,7 +36,7 @@ from classify.study.preflight import check_rows
 from classify.study.progress import StudyProgress
 from classify.study.runner import Runner, pinned_threads
 from classify.study.workers import run_groups
-from classify.train.data import Batches
+from classify.train.batches import Batches
 from classify.train.fit import check_test_images
 
 

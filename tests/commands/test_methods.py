@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,19 @@ from augment.backbones.pixel import PixelDiffusion
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.start import Start
 from augment.cli import main
+from augment.dataset.manifest import describe_dataset
 from augment.dataset.reader import read_shard
-from augment.dataset.shards import Plan
 from augment.errors import UserError
+from augment.images.few_shot import choose_few_shot_set
 from augment.images.pixels import to_tensor
 from augment.images.sources import Digits, ImageFolder
 from augment.invert.inversion import Inversion
 from augment.mix import norm_aware
 from augment.mix.draws import Draws
-from augment.mix.registry import METHODS, MethodName, MethodSettings
+from augment.mix.registry import METHODS, MethodName
 from augment.synthesize.pipeline import synthesize
-from augment.synthesize.plan import SynthesisData, check_method
+from augment.synthesize.plan import Plan
+from augment.synthesize.recipe import Recipe, make_recipe
 from augment.synthesize.synthesizer import Synthesizer
 
 Samples = list[tuple[Tensor, dict[str, Any]]]
@@ -46,9 +49,18 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("banks") / "bank")
 
 
-def data(output: Path, images: Path, method: MethodName, bank: str | None = None, **more: Any) -> SynthesisData:
-    plan = Plan(per_class=2, shard_size=6, batch_size=3)
-    return SynthesisData(str(output), ImageFolder(images), method, shots=3, plan=plan, bank=bank, **more)
+PLAN = Plan(per_class=2, shard_size=6, batch_size=3)
+
+
+def recipe(model: Synthesizer, images: Path, method: MethodName, **more: Any) -> Recipe:
+    return make_recipe(model, choose_few_shot_set(ImageFolder(images), 3, 0), method, plan=PLAN, **more)
+
+
+def make(
+    model: Synthesizer, output: Path, images: Path, method: MethodName, bank: str | None = None, **more: Any
+) -> Path:
+    made = recipe(model, images, method, **more)
+    return synthesize(model, ImageFolder(images), made, output, bank, show_progress=False)
 
 
 def samples(folder: Path) -> Samples:
@@ -68,7 +80,7 @@ def test_every_method_makes_a_dataset(
 ) -> None:
     monkeypatch.setattr(norm_aware, "ITERATIONS", 3)
     norm_aware.norm_aware_paths.cache_clear()
-    made = samples(synthesize(model, data(tmp_path / "out", train_folder, name, bank), show_progress=False))
+    made = samples(make(model, tmp_path / "out", train_folder, name, bank))
     assert {image.shape for image, _ in made} == {(SIDE, SIDE, 3)}
     assert [(record["label"], record["index"]) for _, record in made] == [(c, n) for c in range(3) for n in range(2)]
     count = METHODS[name].sources
@@ -90,19 +102,19 @@ def test_every_method_makes_a_dataset(
         norm_aware.norm_aware_paths.cache_clear()  # its three iterations are nobody else's
 
 
-def test_methods_share_their_sources(job: Job, train_folder: Path, tmp_path: Path) -> None:
+def test_methods_share_their_sources(model: Synthesizer, train_folder: Path) -> None:
     """A method of fewer sources takes the first of the same draw."""
     drawn = {}
     for name in ("nin/chm", "slerp", "copy", "sdedit"):
-        dataset = data(tmp_path / "out", train_folder, name)  # type: ignore[arg-type]
-        drawn[name] = [dataset.recipe(label, index)[1].sources for label in range(3) for index in range(5)]
+        planned = recipe(model, train_folder, name)
+        drawn[name] = [planned.mixture(label, index)[1].sources for label in range(3) for index in range(5)]
     assert drawn["slerp"] == [sources[:2] for sources in drawn["nin/chm"]]
     assert drawn["copy"] == drawn["sdedit"] == [sources[:1] for sources in drawn["nin/chm"]]
 
 
-def test_circle_records_no_weights_that_it_does_not_use(train_folder: Path, tmp_path: Path) -> None:
-    assert data(tmp_path / "out", train_folder, "circle").recipe(0, 0)[1].weights == (0.5, 0.5)
-    assert data(tmp_path / "out", train_folder, "slerp").recipe(0, 0)[1].weights != (0.5, 0.5)
+def test_circle_records_no_weights_that_it_does_not_use(model: Synthesizer, train_folder: Path) -> None:
+    assert recipe(model, train_folder, "circle").mixture(0, 0)[1].weights == (0.5, 0.5)
+    assert recipe(model, train_folder, "slerp").mixture(0, 0)[1].weights != (0.5, 0.5)
 
 
 # What reaches the bank.
@@ -110,14 +122,14 @@ def test_circle_records_no_weights_that_it_does_not_use(train_folder: Path, tmp_
 
 def test_text_to_image_inverts_nothing(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
     before = model.backbone.evaluations
-    folder = synthesize(model, data(tmp_path / "out", train_folder, "text2img"), show_progress=False)
+    folder = make(model, tmp_path / "out", train_folder, "text2img")
     assert model.backbone.evaluations - before == 6 * 4 * 2  # images, steps, both branches of guidance
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
     assert {tuple(record["sources"]) for _, record in samples(folder)} == {()}
 
 
 def test_text_to_image_is_the_sampler_on_seeded_noise(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
-    made = samples(synthesize(model, data(tmp_path / "out", train_folder, "text2img"), show_progress=False))
+    made = samples(make(model, tmp_path / "out", train_folder, "text2img"))
     for image, record in made[:3]:
         noise = Draws(0, record["label"], record["index"]).noise(model.backbone.latent_shape)
         assert_pixels(model, image, Start(noise[None], (f"a photo of a {record['class']}",)))
@@ -139,10 +151,8 @@ def test_sdedit_is_its_sources_noised(
 
     Images of several strengths (DA-Fusion) come out of one batch.
     """
-    settings = MethodSettings(strength=strength)
-    made = samples(
-        synthesize(model, data(tmp_path / "out", train_folder, "sdedit", settings=settings), show_progress=False)
-    )
+    settings = {"strength": strength}
+    made = samples(make(model, tmp_path / "out", train_folder, "sdedit", settings=settings))
     stored = list(kinds(tmp_path / "bank"))
     assert len(stored) == 9
     assert {(key["kind"], key["prompt"], key["steps"]) for key in stored} == {("encoded", "", 0)}
@@ -160,13 +170,13 @@ def test_sdedit_is_its_sources_noised(
 
 def test_clean_and_inverted_latents_share_a_bank(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
     for name in ("copy", "sdedit", "diff-mix", "tint"):
-        synthesize(model, data(tmp_path / name, train_folder, name), show_progress=False)  # type: ignore[arg-type]
+        make(model, tmp_path / name, train_folder, name)  # type: ignore[arg-type]
     stored = [key["kind"] for key in kinds(tmp_path / "bank")]
     assert (stored.count("ddim"), stored.count("encoded"), len(stored)) == (9, 9, 18)
 
 
 def test_copy_is_the_reconstruction(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
-    made = samples(synthesize(model, data(tmp_path / "out", train_folder, "copy"), show_progress=False))
+    made = samples(make(model, tmp_path / "out", train_folder, "copy"))
     source = ImageFolder(train_folder)
     items = {item.name: item for item in source.pool}
     for image, record in made[:2]:
@@ -181,13 +191,7 @@ def test_copy_is_the_reconstruction(model: Synthesizer, train_folder: Path, tmp_
 
 
 def test_diff_mix_goes_from_another_class_to_its_own(model: Synthesizer, train_folder: Path, tmp_path: Path) -> None:
-    made = samples(
-        synthesize(
-            model,
-            data(tmp_path / "out", train_folder, "diff-mix", settings=MethodSettings(gamma=2)),
-            show_progress=False,
-        )
-    )
+    made = samples(make(model, tmp_path / "out", train_folder, "diff-mix", settings={"gamma": 2}))
     names = list(COLOURS)
     for _, record in made:
         source, target = record["soft_labels"]
@@ -215,39 +219,38 @@ def test_each_kind_of_draw_has_its_own_stream() -> None:
 # What cannot work is said before anything runs.
 
 
-def refusal(model: Synthesizer, dataset: SynthesisData) -> str:
+def refusal(model: Synthesizer, images: Path, method: MethodName, **more: Any) -> str:
     with pytest.raises(UserError) as error:
-        check_method(model, dataset)
+        recipe(model, images, method, **more)
     return str(error.value)
 
 
 @pytest.mark.parametrize("name", ["text2img", "diff-mix"])
-def test_a_prompt_without_the_class_cannot_tell_it(name: MethodName, model_folder: Path, tmp_path: Path) -> None:
+def test_a_prompt_without_the_class_cannot_tell_it(name: MethodName, model_folder: Path) -> None:
     """The embedded digits have one prompt for all, whichever classes are asked for."""
     model = Synthesizer(StableDiffusion(str(model_folder)))
     for classes in (None, ["three", "four"]):
-        dataset = SynthesisData(str(tmp_path / "out"), Digits(), name, shots=2, classes=classes)
-        assert refusal(model, dataset) == (
+        with pytest.raises(UserError) as error:
+            make_recipe(model, choose_few_shot_set(Digits(), 2, 0, classes), name)
+        assert str(error.value) == (
             f"model.prompt: 'a digit' is the same for all 10 classes, and '{name}' knows a class by its prompt alone; "
-            f"put {{class}} into --model.prompt or choose another --method"
+            f"put {{class}} into `model.prompt` or choose another `method`"
         )
-        with pytest.raises(UserError, match="is the same for all 10 classes"):
-            synthesize(model, dataset, show_progress=False)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ("text2img", "diff-mix")])
-def test_all_others_work_with_one_prompt_for_all(name: MethodName, model_folder: Path, tmp_path: Path) -> None:
-    dataset = SynthesisData(str(tmp_path / "out"), Digits(), name, shots=3, classes=["three"])
-    check_method(Synthesizer(StableDiffusion(str(model_folder))), dataset)
+def test_all_others_work_with_one_prompt_for_all(name: MethodName, model_folder: Path) -> None:
+    few_shot = choose_few_shot_set(Digits(), 3, 0, ["three"])
+    made = make_recipe(Synthesizer(StableDiffusion(str(model_folder))), few_shot, name)
+    assert made.prompts == {3: "a digit"}
 
 
 def test_a_model_that_reads_no_prompt_cannot_be_told_the_class(train_folder: Path, tmp_path: Path) -> None:
     backbone = PixelDiffusion(str(save_pixel(tmp_path / "pixel")))
-    error = refusal(Synthesizer(backbone, prompt="{class}"), data(tmp_path / "out", train_folder, "text2img"))
+    error = refusal(Synthesizer(backbone, prompt="{class}"), train_folder, "text2img")
     assert error == (
         f"method: 'text2img' tells the model the class by its prompt, and {backbone.identity} reads none; "
-        f"choose another --method or --model.backbone"
+        f"choose another `method` or `backbone`"
     )
 
 
@@ -256,29 +259,43 @@ def test_text_to_image_of_a_source_with_one_class_needs_no_word_for_it(model: Sy
 
     images = make_images(tmp_path / "images", 3, 0, {"only": (9, 9, 9)})
     plain = Synthesizer(model.backbone, prompt="a digit")
-    check_method(plain, data(tmp_path / "out", images, "text2img"))
-    assert refusal(plain, data(tmp_path / "out", images, "diff-mix")) == (
+    assert recipe(plain, images, "text2img").prompts == {0: "a digit"}
+    assert refusal(plain, images, "diff-mix") == (
         "method: 'diff-mix' goes from one class to another, the few-shot set has images of one; "
-        "add a class to --classes or choose another --method"
+        "add a class to `classes` or choose another `method`"
     )
 
 
 def test_a_class_that_the_model_does_not_know_is_named(train_folder: Path, tmp_path: Path) -> None:
     backbone = PixelDiffusion(str(save_pixel(tmp_path / "pixel", classes=3)), class_names=["cat", "dog", "cow"])
-    error = refusal(Synthesizer(backbone, prompt="{class}"), data(tmp_path / "out", train_folder, "text2img"))
+    error = refusal(Synthesizer(backbone, prompt="{class}"), train_folder, "text2img")
     assert error == "prompt: 'blue sky' is no class of this model; a prompt must be one of cat, dog, cow"
 
 
 def test_suffixes_need_a_model_that_reads_text(train_folder: Path, tmp_path: Path) -> None:
     backbone = PixelDiffusion(str(save_pixel(tmp_path / "pixel", classes=3)), class_names=list(COLOURS))
-    dataset = data(tmp_path / "out", train_folder, "circle", settings=MethodSettings(suffixes=[" at sea"]))
-    error = refusal(Synthesizer(backbone, prompt="{class}"), dataset)
-    assert error == f"settings.suffixes: {backbone.identity} reads no text; leave --data.settings.suffixes out"
+    model = Synthesizer(backbone, prompt="{class}")
+    error = refusal(model, train_folder, "circle", settings={"suffixes": [" at sea"]})
+    assert error == f"settings.suffixes: {backbone.identity} reads no text; leave `settings.suffixes` out"
 
 
-def test_a_pair_needs_two_images(train_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="method: 'slerp' needs 2 sources, class 'blue sky' has 1; raise --shots"):
-        SynthesisData(str(tmp_path / "out"), ImageFolder(train_folder), "slerp", shots=1)
+def test_a_pair_needs_two_images(model: Synthesizer, train_folder: Path) -> None:
+    with pytest.raises(UserError, match="method: 'slerp' needs 2 sources, class 'blue sky' has 1; raise `shots`"):
+        make_recipe(model, choose_few_shot_set(ImageFolder(train_folder), 1, 0), "slerp")
+
+
+def test_a_recipe_is_never_changed(model: Synthesizer, train_folder: Path) -> None:
+    """Frozen through and through, and its fingerprint is that of what it says of itself."""
+    made = recipe(model, train_folder, "nin/chm")
+    with pytest.raises(AttributeError):
+        made.seed = 1  # type: ignore[misc]
+    assert made.fingerprint == describe_dataset(made.describe())["fingerprint"]
+    assert replace(made, seed=1).fingerprint != made.fingerprint
+
+
+def test_a_recipe_needs_a_number_for_its_batch_size(model: Synthesizer, train_folder: Path) -> None:
+    with pytest.raises(UserError, match=r"plan.batch_size: 'auto' is no number yet"):
+        make_recipe(model, choose_few_shot_set(ImageFolder(train_folder), 3, 0), plan=replace(PLAN, batch_size="auto"))
 
 
 def test_negative_prompts_are_for_inverted_latents_only(
@@ -296,10 +313,10 @@ def test_negative_prompts_are_for_inverted_latents_only(
     negative = Synthesizer(
         model.backbone, Inversion("negative-prompt", 2, 2.0, warn_psnr=0), steps=2, guidance=2.0, prompt=PROMPT
     )
-    synthesize(negative, data(tmp_path / "text", train_folder, "text2img"), show_progress=False)
+    make(negative, tmp_path / "text", train_folder, "text2img")
     assert {start.negative for start in used} == {None}
     used.clear()
-    synthesize(negative, data(tmp_path / "copy", train_folder, "copy"), show_progress=False)
+    make(negative, tmp_path / "copy", train_folder, "copy")
     assert {start.negative == start.prompts for start in used} == {True}
 
 

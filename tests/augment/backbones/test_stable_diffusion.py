@@ -8,9 +8,9 @@ from conftest import SIDE
 from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
-from augment.backbones.base import Start
 from augment.backbones.checkpoint import hash_folder
 from augment.backbones.stable_diffusion import StableDiffusion
+from augment.backbones.start import Start
 from augment.errors import UserError
 
 PROMPTS = ("a photo of a cat", "a dog")

@@ -14,12 +14,12 @@ from diffusers import (
 from tiny_families import save_pixel, save_sd3
 from torch import Tensor
 
-from augment.backbones.base import Backbone, Condition
+from augment.backbones.base import Backbone
 from augment.backbones.pixel import PixelDiffusion
 from augment.backbones.schedule import transfer
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.stable_diffusion_3 import StableDiffusion3
-from augment.backbones.start import Sampler, Start
+from augment.backbones.start import Condition, Sampler, Start
 
 PROMPTS = ("a photo of a cat", "a dog")
 

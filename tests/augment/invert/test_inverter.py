@@ -59,7 +59,7 @@ def test_a_batch_with_anything_missing_is_made_whole(parts: SimpleNamespace) -> 
 
 @torch.no_grad()
 def test_quality_is_the_round_trip_and_the_autoencoder_alone(parts: SimpleNamespace) -> None:
-    from augment.backbones.base import Start
+    from augment.backbones.start import Start
 
     parts.data.setup("predict")
     batch, backbone = next(iter(parts.data.predict_dataloader())), parts.backbone

@@ -8,8 +8,9 @@ from scipy.stats import chi
 from torch import Tensor
 
 from augment.mix.draws import Draws
+from augment.mix.method import Material
 from augment.mix.norm_aware import POINTS, log_chi, log_likelihood, norm_aware_paths
-from augment.mix.registry import METHODS, Material
+from augment.mix.registry import METHODS
 
 L = 64
 

@@ -24,12 +24,14 @@ from augment.backbones.pixel import PixelDiffusion
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.errors import UserError
 from augment.images.pixels import to_float, to_tensor
-from augment.images.sources import ImageFolder
-from augment.pretrain import DDPM, LatentDiffusion, PretrainData, UnlabelledFolder, run
+from augment.images.sources import ImageFolder, UnlabelledFolder
+from augment.pretrain import run
 from augment.pretrain.average import decay, update
-from augment.pretrain.data import jitter
+from augment.pretrain.data import PretrainData, jitter
+from augment.pretrain.latent import LatentDiffusion
 from augment.pretrain.networks import build_text_encoder, build_tokenizer
 from augment.pretrain.objective import SAMPLING_STEPS, ddim_sample, epsilon_loss, warmup_cosine
+from augment.pretrain.pixel import DDPM
 from augment.pretrain.progress import smooth
 
 LATENT = [

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from augment.dataset.shards import Plan
 from augment.errors import UserError
 from augment.mix.draws import Mixing
-from augment.mix.registry import MethodSettings
+from augment.synthesize.plan import Plan
 from classify.study.cells import Entry, Row, make_contenders, make_groups, make_rows
-from classify.train.data import Batches
+from classify.train.batches import Batches
 
 BATCHES, MIXING, PLAN = Batches(image_size=32), Mixing(), Plan(per_class=7)
 
@@ -21,7 +20,7 @@ def rows(*entries: str | Entry, shots: tuple[int, ...] = (1, 5)) -> list[Row]:
 
 def test_a_name_is_a_row_with_the_settings_of_the_study() -> None:
     none, fix = rows("none", "fix/chm")
-    assert none == Row("none", None, (1, 5), MethodSettings(), BATCHES, MIXING, PLAN, None)
+    assert none == Row("none", None, (1, 5), {}, BATCHES, MIXING, PLAN, None)
     assert (fix.name, fix.method) == ("fix/chm", "fix/chm")
 
 
@@ -30,7 +29,7 @@ def test_an_entry_changes_what_it_names_and_no_more() -> None:
         Entry("sdedit", "strong", [5], {"strength": 0.9}, {"auto_augment": "rand-m9"}, {"sources": 2}, {"per_class": 3})
     )
     assert (row.name, row.method, row.shots) == ("strong", "sdedit", (5,))
-    assert row.settings == MethodSettings(strength=0.9)
+    assert row.settings == {"strength": 0.9}
     assert row.batches == Batches(image_size=32, auto_augment="rand-m9")
     assert row.mixing == Mixing(sources=2)
     assert row.plan == Plan(per_class=3)
@@ -43,7 +42,10 @@ def test_an_entry_changes_what_it_names_and_no_more() -> None:
         ([Entry("nix", "mine")], r"methods: row 'mine' has an unknown method 'nix'"),
         ([Entry(name="x", batches={"colour": 1})], r"methods: row 'x', batches: there is no setting 'colour'"),
         ([Entry(name="x", batches={"hflip": 3})], r"row 'x', batches: .*\"hflip\".* 3 does not conform"),
-        ([Entry("sdedit", "x", settings={"power": 1})], r"row 'x', settings: there is no setting 'power'"),
+        (
+            [Entry("sdedit", "x", settings={"power": 1})],
+            r"row 'x': settings.power: method 'sdedit' has no such setting",
+        ),
         ([Entry(name="x", mixing={"sources": 0})], r"row 'x', mixing: .*\"sources\""),
         ([Entry(name="x", shots=[2])], r"row 'x': 2 shots are not among the study's shots \[1, 5\]; add them there"),
         ([Entry("fix/0", "none")], r"methods: 'none' names real images alone, not 'fix/0'; give that row another"),

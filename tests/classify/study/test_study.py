@@ -492,7 +492,7 @@ def test_test_images_are_seen_by_the_final_tests_alone(
     from augment.invert.inversion import Inversion
     from augment.synthesize.synthesizer import Synthesizer
     from classify.study.study import study
-    from classify.train.data import Batches
+    from classify.train.batches import Batches
 
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
     witness = Witness(ImageFolder(train_folder, test_folder))

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from torch import nn
 
-from augment.dataset.shards import Plan
 from augment.mix.draws import Mixing
+from augment.synthesize.plan import Plan
 from classify.study.cells import Group, make_contenders, make_groups, make_rows
 from classify.study.runner import Event
 from classify.study.workers import accelerators, run_groups
-from classify.train.data import Batches
+from classify.train.batches import Batches
 
 
 @dataclass

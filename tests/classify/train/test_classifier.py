@@ -29,8 +29,9 @@ from augment.images.sources import ImageFolder
 from augment.runtime.trainer import QUIET_TRAINER
 from classify.cli import main
 from classify.train.augmentation import mix
+from classify.train.batches import Batches
 from classify.train.classifier import Classifier, create_network
-from classify.train.data import Batches, ClassificationData
+from classify.train.data import ClassificationData
 
 Fails = Callable[..., str]
 

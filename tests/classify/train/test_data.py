@@ -21,7 +21,8 @@ from augment.dataset.reader import read_images, read_shard
 from augment.dataset.shards import ShardFile, encode_image
 from augment.errors import UserError
 from augment.images.sources import ImageFolder
-from classify.train.data import Batches, ClassificationData, MixedBatches
+from classify.train.batches import Batches
+from classify.train.data import ClassificationData, MixedBatches
 from classify.train.order import Example, shuffled
 from classify.train.synthetic import read_index
 

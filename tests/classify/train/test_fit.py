@@ -8,8 +8,9 @@ import pytest
 
 from augment.errors import UserError
 from augment.images.sources import ImageFolder
+from classify.train.batches import Batches
 from classify.train.classifier import Classifier
-from classify.train.data import Batches, ClassificationData
+from classify.train.data import ClassificationData
 from classify.train.fit import check_test_images, fit_and_test
 from classify.train.sealed import Sealed
 
