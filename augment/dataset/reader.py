@@ -50,7 +50,7 @@ class Stored:
 
 def headers(path: Path, stream: BinaryIO) -> Iterator[tuple[str, str, Member]]:
     """Key, extension and place of every member of an open shard; a key ends at the first dot."""
-    with tarfile.open(fileobj=stream) as tar:
+    with tarfile.open(fileobj=stream, mode="r:") as tar:  # a plain tar: nothing is unpacked on the way
         for info in tar:
             key, _, extension = info.name.partition(".")
             yield key, extension, Member(path, info.offset_data, info.size)

@@ -49,7 +49,7 @@ def test_another_configuration_is_refused_until_it_may_be_deleted(tmp_path: Path
     open_folder(tmp_path / "set", manifest(), overwrite=False)
     (tmp_path / "set" / "train-000000.tar").write_bytes(b"shard")
     other = manifest(mixing={"sources": 2})
-    with pytest.raises(UserError, match=r"\(mixing\.sources: 3 there, 2 here\); choose another --output, or pass"):
+    with pytest.raises(UserError, match=r"\(mixing\.sources: 3 there, 2 here\); choose another `output`, or pass"):
         check_folder(tmp_path / "set", other, overwrite=False)
     assert (tmp_path / "set" / "train-000000.tar").exists()
     check_folder(tmp_path / "set", other, overwrite=True)
@@ -62,7 +62,7 @@ def test_another_configuration_is_refused_until_it_may_be_deleted(tmp_path: Path
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_of_something_else_is_never_opened(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="is not empty and holds no dataset; choose another --output"):
+    with pytest.raises(UserError, match="is not empty and holds no dataset; choose another `output`"):
         check_folder(tmp_path, manifest(), overwrite)
 
 
