@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from augment.dataset.manifest import close_folder, describe_dataset, open_folder
+from augment.dataset.folder import open_folder
+from augment.dataset.manifest import close_folder, describe_dataset
 from augment.dataset.reader import read_images
 from augment.dataset.shards import ShardFile, encode_image
 from augment.images.sources import ImageFolder as Source

@@ -43,7 +43,7 @@ def invert_command(args: list[str]) -> None:
     """Fill the latent bank and report the round trip, or compare inversions."""
     companions = Companions()
     cli = parse_synthesis("invert", args, InversionCLI)
-    options, model, output = cli.datamodule, cli.model, Path(cli.config.output)
+    options, model, output = cli.datamodule, cli.model, Path(cli.config.output).resolve()
     few_shot = options.few_shot()
     prompts = {label: model.prompt_for(few_shot.classes[label]) for label in few_shot.labels}
     if cli.config.check:

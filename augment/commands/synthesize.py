@@ -162,7 +162,7 @@ def synthesize_command(args: list[str]) -> None:
     """Write a synthetic dataset, or say what that would cost."""
     companions = Companions()
     cli = parse_synthesis("synthesize", args, GenerationCLI)
-    options, model, output = cli.datamodule, cli.model, Path(cli.config.output)
+    options, model, output = cli.datamodule, cli.model, Path(cli.config.output).resolve()
     make_trainer = trainer_factory(cli, companions)
     begun = time.perf_counter()
     few_shot = options.few_shot()

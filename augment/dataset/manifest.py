@@ -1,9 +1,9 @@
-"""How does a dataset folder describe itself? Its fingerprint, its manifest, and the refusal to mix two datasets."""
+"""How does a dataset folder describe itself? Its manifest, read and written; names in it are of its own folder."""
 
 import json
 import os
 import platform
-import shutil
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,14 @@ from typing import Any
 
 import torch
 
-from augment.dataset.shards import Sample, shard_name
+from augment.dataset.shards import Sample, committed_sha256, note_path, shard_name
 from augment.errors import UserError
-from augment.runtime.files import file_sha256, partial_path, write_json
-from augment.runtime.fingerprint import fingerprint, first_difference, library_versions
+from augment.runtime.claim import read_object
+from augment.runtime.files import write_json
+from augment.runtime.fingerprint import fingerprint, library_versions
+
+MANIFEST = "dataset.json"
+SHARD_NAME = re.compile(r"train-\d{6}\.tar")
 
 
 def describe_dataset(config: dict[str, Any]) -> dict[str, Any]:
@@ -36,81 +40,59 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The `dataset.json` of a dataset folder.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is none, or it describes no dataset.
     """
-    path = folder / "dataset.json"
+    path = folder / MANIFEST
     if not path.is_file():
         raise UserError(
             "dataset", f"no '{path}'", f"'{folder}' is no dataset folder: give one that `augment synthesize` made"
         )
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError("dataset", f"'{path}' is not JSON ({error})", "restore it or start in a new folder") from error
-    if not isinstance(manifest, dict) or not manifest.keys() >= {"fingerprint", "config", "shards"}:
-        raise UserError("dataset", f"'{path}' was not written by `augment synthesize`", "choose another folder")
+    manifest = read_object(path, "dataset", "restore it or start in a new folder")
+    check_manifest(path, manifest)
     return manifest
 
 
-def check_folder(folder: Path, manifest: dict[str, Any], overwrite: bool) -> None:
-    """Refuse a folder that holds anything but a dataset of this configuration.
+def check_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Refuse a description that no dataset has, or that names files outside of its folder.
 
     Raises:
-        UserError: If it does.
+        UserError: If it is one.
     """
-    if (folder / "dataset.json").is_file():
-        found = read_manifest(folder)
-        if found["fingerprint"] != manifest["fingerprint"] and not overwrite:
-            where, old, new = first_difference(found["config"], manifest["config"])
+    remedy = "choose another folder"
+    kinds = {"fingerprint": str, "config": dict, "classes": list, "few_shot": list, "versions": dict, "shards": dict}
+    for key, kind in kinds.items():
+        if not isinstance(manifest.get(key), kind):
+            raise UserError("dataset", f"'{path}' was not written by `augment synthesize` ({key} is missing)", remedy)
+    if not all(isinstance(name, str) for name in manifest["classes"]):
+        raise UserError("dataset", f"'{path}' has a class whose name is no text", remedy)
+    count = len(manifest["classes"])
+    for shot in manifest["few_shot"]:
+        texts = isinstance(shot, dict) and all(isinstance(shot.get(key), str) for key in ("name", "sha256"))
+        if not texts or not isinstance(shot.get("label"), int) or not 0 <= shot["label"] < count:
+            raise UserError("dataset", f"'{path}' has a few-shot image without name, hash or label", remedy)
+    for name, facts in manifest["shards"].items():
+        if not SHARD_NAME.fullmatch(name):
             raise UserError(
-                "output",
-                f"'{folder}' holds a dataset of another configuration ({where}: {old!r} there, {new!r} here)",
-                "choose another `output`, or pass `overwrite` to delete it",
+                "dataset", f"'{path}' names a shard {name!r}; shards are train-000000.tar and so on", remedy
             )
-    elif folder.exists() and (not folder.is_dir() or any(p.suffix != ".partial" for p in folder.iterdir())):
-        raise UserError("output", f"'{folder}' is not empty and holds no dataset", "choose another `output`")
-
-
-def open_folder(folder: Path, manifest: dict[str, Any], overwrite: bool) -> None:
-    """Make `folder` ready for the dataset that `manifest` describes; one of the same configuration is resumed.
-
-    Raises:
-        UserError: If the folder holds something else, or cannot be written.
-    """
-    check_folder(folder, manifest, overwrite)
-    try:
-        if (folder / "dataset.json").is_file():
-            if read_manifest(folder)["fingerprint"] == manifest["fingerprint"]:
-                sweep(folder)
-                return
-            doomed = partial_path(folder)
-            folder.rename(doomed)  # at once, so that a kill during the deletion leaves no half dataset here
-            shutil.rmtree(doomed)
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
-        write_json(folder / "dataset.json", manifest)
-    except OSError as error:
-        raise UserError(
-            "output", f"'{folder}' cannot be written ({error.strerror})", "choose another `output`"
-        ) from error
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed run had begun to write."""
-    for partial in folder.glob(".*.partial"):
-        partial.unlink()
+        whole = isinstance(facts, dict) and isinstance(facts.get("samples"), int)
+        if not whole or not isinstance(facts.get("sha256"), str):
+            raise UserError("dataset", f"'{path}' says neither hash nor size of {name}", remedy)
 
 
 def close_folder(folder: Path, shards: Sequence[Sequence[Sample]]) -> None:
-    """Describe the finished shards, from what is on disk: `_info.json` for timm, hashes in `dataset.json`."""
+    """Describe the finished shards by the hashes noted when they were committed: `_info.json`, `dataset.json`."""
     names = [shard_name(number) for number in range(len(shards))]
     lengths = [len(samples) for samples in shards]
     train = {"name": "train", "num_samples": sum(lengths), "filenames": names, "shard_lengths": lengths}
     write_json(folder / "_info.json", {"splits": {"train": train}})
-    hashes = {
-        name: {"sha256": file_sha256(folder / name), "samples": n} for name, n in zip(names, lengths, strict=True)
-    }
-    write_json(folder / "dataset.json", read_manifest(folder) | {"shards": hashes})
+    manifest = read_manifest(folder)
+    described = {name: facts["sha256"] for name, facts in manifest["shards"].items()}
+    noted = {name: committed_sha256(folder / name) or described.get(name) for name in names}
+    hashes = {name: {"sha256": noted[name], "samples": n} for name, n in zip(names, lengths, strict=True)}
+    write_json(folder / MANIFEST, manifest | {"shards": hashes})
+    for name in names:
+        note_path(folder / name).unlink(missing_ok=True)
 
 
 def write_run(

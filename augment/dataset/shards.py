@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from augment.runtime.files import partial_path
+from augment.runtime.files import file_sha256, partial_path, write_text
 
 ImageFormat = Literal["png", "jpg", "webp"]
 ENCODERS: dict[str, dict[str, Any]] = {
@@ -56,6 +56,17 @@ def encode_image(image: Image.Image, image_format: ImageFormat) -> bytes:
     return buffer.getvalue()
 
 
+def note_path(shard: Path) -> Path:
+    """Where the hash of a committed shard is noted until the whole dataset is finished."""
+    return shard.with_name(f".{shard.name}.sha256")
+
+
+def committed_sha256(shard: Path) -> str | None:
+    """The hash that a shard had when it was committed, if that is noted."""
+    note = note_path(shard)
+    return note.read_text(encoding="utf-8").strip() if note.is_file() else None
+
+
 class ShardFile:
     """A shard being written under a temporary name, until it is committed or dropped."""
 
@@ -83,6 +94,7 @@ class ShardFile:
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
+        write_text(note_path(self.path), file_sha256(self.partial))  # first, so that a shard is never without its hash
         self.partial.replace(self.path)
 
     def drop(self) -> None:

@@ -9,7 +9,7 @@ from rich.progress import track
 
 from augment.dataset.manifest import read_manifest
 from augment.dataset.reader import broken_images, is_complete, shard_keys
-from augment.dataset.shards import Sample, shard_name
+from augment.dataset.shards import Sample, committed_sha256, shard_name
 from augment.errors import UserError
 from augment.runtime.files import file_sha256
 
@@ -60,9 +60,12 @@ def find_fault(path: Path, facts: dict[str, Any]) -> str | None:
 
 
 def unfinished(folder: Path, shards: Sequence[Sequence[Sample]]) -> list[int]:
-    """Numbers of the shards that are missing, broken, or not those that a finished dataset's manifest describes."""
+    """Numbers of the shards that are missing, broken, or not as they were when they were committed."""
     described = read_manifest(folder)["shards"]
-    names = [shard_name(number) for number in range(len(shards))]
-    hashes = [described.get(name, {}).get("sha256") for name in names]
-    rows = enumerate(zip(names, shards, hashes, strict=True))
-    return [n for n, (name, samples, sha256) in rows if not is_complete(folder / name, samples, sha256)]
+
+    def is_finished(number: int) -> bool:
+        name = shard_name(number)
+        known = described.get(name, {}).get("sha256") or committed_sha256(folder / name)
+        return known is not None and is_complete(folder / name, shards[number], known)
+
+    return [number for number in range(len(shards)) if not is_finished(number)]

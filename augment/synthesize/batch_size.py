@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from augment.backbones.start import Start
-from augment.dataset.manifest import check_folder, describe_dataset, read_manifest
+from augment.dataset.folder import check_folder
+from augment.dataset.manifest import describe_dataset, read_manifest
 from augment.images.pixels import to_uint8
 from augment.runtime.stopwatch import now
 from augment.runtime.trainer import MakeTrainer, default_trainer

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from rich.table import Table
 
-from augment.dataset.manifest import check_folder, describe_dataset, read_manifest
+from augment.dataset.folder import check_folder
+from augment.dataset.manifest import describe_dataset, read_manifest
 from augment.dataset.shards import encode_image
 from augment.dataset.verify import unfinished
 from augment.errors import UserError

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from augment.backbones.start import Start, stack
-from augment.dataset.manifest import describe_dataset, open_folder
+from augment.dataset.folder import open_folder
+from augment.dataset.manifest import describe_dataset
 from augment.dataset.verify import unfinished
 from augment.invert.bank import LatentBank, LatentKey
 from augment.mix.draws import Draws, noise_seed

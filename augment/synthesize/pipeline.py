@@ -13,7 +13,8 @@ import lightning as L
 import torch
 
 from augment.dataset.card import write_card
-from augment.dataset.manifest import check_folder, close_folder, describe_dataset, write_run
+from augment.dataset.folder import check_folder
+from augment.dataset.manifest import close_folder, describe_dataset, write_run
 from augment.dataset.reader import is_complete
 from augment.dataset.shards import shard_name
 from augment.errors import UserError
@@ -60,7 +61,7 @@ def synthesize(
     Raises:
         UserError: If the folder holds another dataset, or as `invert` does.
     """
-    output = Path(output)
+    output = Path(output).resolve()
     manifest = describe_dataset(recipe.describe())
     check_folder(output, manifest, overwrite)
     if recipe.method.latents == "inverted":

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from augment.dataset.manifest import check_folder, describe_dataset, open_folder, read_manifest
+from augment.dataset.folder import check_folder, open_folder
+from augment.dataset.manifest import describe_dataset, read_manifest
 from augment.errors import UserError
 from augment.runtime.fingerprint import fingerprint, first_difference
 

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import tarfile
@@ -134,7 +135,9 @@ def test_the_name_appears_only_with_the_commit(tmp_path: Path) -> None:
     shard.add("0000_000000", b"image", "png", record(0))
     assert not (tmp_path / shard_name(4)).exists()
     shard.commit()
-    assert [path.name for path in tmp_path.iterdir()] == ["train-000004.tar"]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".train-000004.tar.sha256", "train-000004.tar"]
+    assert committed_sha256(shard.path) == hashlib.sha256(shard.path.read_bytes()).hexdigest()
 
 
 def test_drop_removes_what_was_begun(tmp_path: Path) -> None:
@@ -181,7 +184,9 @@ def test_a_shard_cut_inside_its_last_image_is_not_complete(tmp_path: Path) -> No
 def test_a_broken_shard_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train-000000.tar"
     path.write_bytes(b"no tar at all" * 100)
-    with pytest.raises(UserError, match=r"shard '.*train-000000\.tar': it is broken \(.*\); run the same command again"):
+    with pytest.raises(
+        UserError, match=r"shard '.*train-000000\.tar': it is broken \(.*\); run the same command again"
+    ):
         shard_keys(path)
 
 
