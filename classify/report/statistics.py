@@ -10,6 +10,9 @@ from scipy import stats
 LEVEL = 0.05
 """Of every test; intervals cover 1 - LEVEL."""
 
+ROUNDING = 2.0**-21
+"""More than float32 can move a difference of two differences, relative to them; an image of a million moves it more."""
+
 Key = TypeVar("Key")
 
 
@@ -46,6 +49,11 @@ class Comparison:
         """Whether the corrected test rejects equality."""
         return self.adjusted < LEVEL
 
+    @property
+    def tested(self) -> bool:
+        """Whether there were seeds enough for a test."""
+        return not np.isnan(self.p)
+
 
 def estimate(values: Sequence[float]) -> Estimate:
     """Mean and t interval of values that belong to independent seeds."""
@@ -59,17 +67,20 @@ def estimate(values: Sequence[float]) -> Estimate:
 def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
     """The difference first - second, seed by seed; corrected for no other comparison yet.
 
-    Accuracies are counts, so a few seeds may all show the same difference. The t-test would take that for certainty;
-    the two-sided sign test, 2^(1 - seeds), stands in for it.
+    Accuracies are counts over the test images, kept in float32: differences that are equal as counts differ by
+    rounding. A few seeds may well show the same difference; the t-test would take that for certainty. The two-sided
+    sign test, 2^(1 - seeds), stands in for it, and there is no interval.
     """
     differences = [a - b for a, b in zip(first, second, strict=True)]
     change = estimate(differences)
+    rounding = ROUNDING * max((abs(value) for value in (*first, *second)), default=0.0)
     if not change.has_interval:
         p = float("nan")
-    elif np.ptp(differences) > 1e-9:
+    elif np.ptp(differences) > rounding:
         p = float(stats.ttest_rel(first, second).pvalue)
     else:
-        p = 1.0 if abs(change.mean) < 1e-9 else 2.0 ** (1 - len(differences))
+        change = replace(change, half=float("nan"))
+        p = 1.0 if abs(change.mean) <= rounding else 2.0 ** (1 - len(differences))
     return Comparison(change, p, p)
 
 

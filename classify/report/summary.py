@@ -105,7 +105,7 @@ class Block:
         return text
 
     def _verdict(self, compared: Sequence[Line]) -> str:
-        tested = [line for line in compared if line.gain and line.gain.change.has_interval]
+        tested = [line for line in compared if line.gain and line.gain.tested]
         if not tested:
             return f"One seed tells nothing about the {len(compared)} differences from {BASELINE}."
         found = [(line.row, line.gain.change) for line in compared if line.gain and line.gain.significant]
@@ -131,23 +131,26 @@ class Summary:
     @property
     def answer(self) -> str:
         """The finding over all blocks in one sentence."""
-        gains = [
-            (line.row, block.name, line.gain)
-            for block in self.blocks
-            for line in block.lines
-            if line.gain is not None and line.gain.significant
+        compared = {
+            (line.row, block.name): line.gain for block in self.blocks for line in block.lines if line.gain is not None
+        }
+        # Corrected for all that the sentence could have named, not for one table alone.
+        better = [
+            f"{row} ({name}: {points(gain.change)} points)"
+            for (row, name), gain in corrected(compared).items()
+            if gain.significant and gain.change.mean > 0
         ]
-        better = [f"{row} ({name}: {points(gain.change)} points)" for row, name, gain in gains if gain.change.mean > 0]
         rows = {line.row for block in self.blocks for line in block.lines}
         if rows == {BASELINE}:
             return f"Real images alone ({BASELINE}) are the only row: nothing is compared."
-        if not any(line.gain is not None for block in self.blocks for line in block.lines):
+        if not compared:
             return f"No row is named {BASELINE}, so nothing is compared with real images alone."
         if all(block.seeds < 2 for block in self.blocks):
             return "With one seed no difference can be told from chance."
+        of = f"of {len(compared)} {'comparison' if len(compared) == 1 else 'comparisons'} over all tables"
         if not better:
-            return f"No row is significantly better than real images alone ({BASELINE})."
-        return f"Significantly better than real images alone ({BASELINE}): {', '.join(better)}."
+            return f"No row is significantly better than real images alone ({BASELINE}), {of}."
+        return f"Significantly better than real images alone ({BASELINE}), {of}: {', '.join(better)}."
 
 
 def summarize(results: Iterable[Results], reference: str | None = None) -> Summary:

@@ -19,7 +19,7 @@ def difference(comparison: Comparison | None, show: Callable[[Estimate], str] = 
     if comparison is None:
         return Value("–"), Value("–")
     strong = comparison.significant
-    order = comparison.adjusted if comparison.change.has_interval else None
+    order = comparison.adjusted if comparison.tested else None
     return value(comparison.change, show(comparison.change), strong), Value(p_value(comparison), order, strong)
 
 

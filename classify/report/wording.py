@@ -20,7 +20,7 @@ def number(e: Estimate) -> str:
 
 def p_value(comparison: Comparison) -> str:
     """A corrected p-value."""
-    if not comparison.change.has_interval:
+    if not comparison.tested:
         return "–"
     return "< 0.001" if comparison.adjusted < 0.001 else f"{comparison.adjusted:.3f}"
 

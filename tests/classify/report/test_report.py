@@ -12,7 +12,7 @@ from PIL import Image
 from classify.report.pages import Page, Picture, Section, Table, Value, render
 from classify.report.sections import classes_section, latents_section
 from classify.report.statistics import Comparison, Estimate, estimate
-from classify.report.summary import Block, class_differences, summarize
+from classify.report.summary import Block, Line, Summary, class_differences, summarize
 from classify.report.tables import accuracy_table, measures_table, pairs_table
 from classify.report.wording import number, p_value, percent, points
 
@@ -129,7 +129,8 @@ def test_without_a_baseline_there_are_no_gains() -> None:
 def test_the_answer_names_what_is_significant() -> None:
     summary = summarize(CELLS)
     assert summary.answer == (
-        "Significantly better than real images alone (none): fix/chm (resnet, 5 shots: +5.37 ± 1.37 points)."
+        "Significantly better than real images alone (none), of 2 comparisons over all tables: "
+        "fix/chm (resnet, 5 shots: +5.37 ± 1.37 points)."
     )
     answer = summary.blocks[0].answer
     assert answer.startswith("resnet, 5 shots: highest mean accuracy fix/chm, 85.4 ±")
@@ -140,7 +141,9 @@ def test_the_answer_names_what_is_significant() -> None:
 
 def test_the_answer_says_so_when_nothing_is_significant() -> None:
     summary = summarize([c for c in CELLS if c["row"] != "fix/chm"])
-    assert summary.answer == "No row is significantly better than real images alone (none)."
+    assert summary.answer == (
+        "No row is significantly better than real images alone (none), of 1 comparison over all tables."
+    )
     assert "No difference from none is significant among 1." in summary.blocks[0].answer
 
 
@@ -261,3 +264,17 @@ def test_pages_escape_what_they_show(tmp_path: Path) -> None:
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert [len(re.findall(r"(?<!\\)\|", line)) for line in rows] == [3, 3, 3]
     assert "**1**" in rows[2]
+
+
+def test_the_headline_holds_over_all_that_it_could_have_named() -> None:
+    """p = 0.01 passes in each table alone, and not as one of twenty."""
+    comparison = Comparison(Estimate(0.05, 0.03, 5), 0.01, 0.01)
+    line = Line("fix/0", Estimate(0.9, 0.03, 5), comparison, None, {}, {}, 0.0, 0.0)
+    blocks = [Block("resnet", shots, 5, [line], []) for shots in range(1, 21)]
+    assert all(line.gain is not None and line.gain.significant for block in blocks for line in block.lines)
+    assert Summary(blocks, None, [], []).answer == (
+        "No row is significantly better than real images alone (none), of 20 comparisons over all tables."
+    )
+    assert Summary(blocks[:4], None, [], []).answer.startswith(
+        "Significantly better than real images alone (none), of 4"
+    )

@@ -55,6 +55,23 @@ def test_equal_differences_are_no_certainty(seeds: int, p: float) -> None:
     assert compare([0.5] * seeds, [0.5] * seeds).p == 1
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_one_image_more_of_500_at_every_seed_is_no_certainty(seeds: int) -> None:
+    """Accuracies are kept in float32, where equal differences of counts differ by rounding."""
+    counts = [441, 452, 467, 430, 499][:seeds]
+    second = [float(np.float32(n / 500)) for n in counts]
+    first = [float(np.float32((n + 1) / 500)) for n in counts]
+    assert np.ptp(np.subtract(first, second)) > 0
+    found = compare(first, second)
+    assert found.p == 2.0 ** (1 - seeds)
+    assert not found.change.has_interval and found.tested and not found.significant
+
+
+def test_two_images_at_one_seed_and_one_at_the_others_are_told_apart() -> None:
+    first, second = (np.float32([n / 10**6 for n in counts]).tolist() for counts in ((2, 12, 23), (1, 11, 21)))
+    assert compare(first, second).p == pytest.approx(stats.ttest_rel(first, second).pvalue)
+
+
 def test_one_seed_is_no_test() -> None:
     found = compare([0.7], [0.6])
     assert math.isnan(found.p)
