@@ -132,6 +132,14 @@ class Condition:
             pooled=None if self.pooled is None else self.pooled.to(device),
         )
 
+    def clone(self) -> Self:
+        """A copy that shares no memory; made outside of inference mode, it can be differentiated through."""
+        return replace(
+            self,
+            embeddings=self.embeddings.clone(),
+            pooled=None if self.pooled is None else self.pooled.clone(),
+        )
+
 
 def join(conditions: Sequence[Condition]) -> Condition:
     """The rows of all conditions, one below the other."""
