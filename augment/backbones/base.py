@@ -16,10 +16,10 @@ from augment.backbones.inversions import InversionKind, invert, null_text
 from augment.backbones.precision import DTYPES, Precision, allow_tf32
 from augment.backbones.samplers import first_order, midpoint, multistep
 from augment.backbones.schedule import Schedule
-from augment.backbones.start import Condition, Inverted, Sampler, SamplerKind, Start, by_strength
+from augment.backbones.start import Condition, Noise, Sampler, SamplerKind, Start, by_strength
 from augment.errors import UserError
 
-__all__ = ["DTYPES", "Backbone", "Condition", "Inverted", "Precision", "Sampler", "Start", "allow_tf32"]
+__all__ = ["DTYPES", "Backbone", "Condition", "Noise", "Precision", "Sampler", "Start", "allow_tf32"]
 
 PromptKind = Literal["text", "class", "none"]
 
@@ -137,7 +137,7 @@ class Backbone(nn.Module, ABC):
         kind: InversionKind = "ddim",
         tolerance: float = 1e-5,
         iterations: int = 10,
-    ) -> Inverted:
+    ) -> Noise:
         """Clean latents z_0 to noise z_T by running the deterministic sampler backwards.
 
         Args:
@@ -162,7 +162,7 @@ class Backbone(nn.Module, ABC):
         plain = kind == "negative-prompt" or guidance == 1
         negative = None if plain else self.unconditional(len(prompts))
         network = partial(guided, self._counted, condition=condition, unconditional=negative, guidance=guidance)
-        return Inverted(*invert(kind, network, schedule, z, tolerance, iterations))
+        return Noise(*invert(kind, network, schedule, z, tolerance, iterations))
 
     def denoise(self, start: Start, steps: int, guidance: float, sampler: Sampler = FIRST_ORDER) -> Tensor:
         """A start to clean latents z_0 [B, C, h, w], from the start's place in the schedule.
@@ -231,7 +231,7 @@ class Backbone(nn.Module, ABC):
 
     def _null_text(
         self, z: Tensor, prompts: Sequence[str], schedule: Schedule, guidance: float, tolerance: float, iterations: int
-    ) -> Inverted:
+    ) -> Noise:
         """Invert without guidance, then optimise the unconditional embeddings; Lightning's inference mode is left."""
         if self.dtype != torch.float32:
             raise UserError("inversion.precision: null-text optimises by gradients, which need fp32")
@@ -245,4 +245,4 @@ class Backbone(nn.Module, ABC):
                 return guided(self._counted, z, time, condition, negative, guidance)
 
             noise, optimised = null_text(network, schedule, z.clone(), empty.embeddings, tolerance, iterations)
-        return Inverted(noise, torch.zeros(len(z), device=z.device), optimised)
+        return Noise(noise, torch.zeros(len(z), device=z.device), optimised)

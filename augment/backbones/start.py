@@ -150,7 +150,7 @@ def join(conditions: Sequence[Condition]) -> Condition:
 
 
 @dataclass(frozen=True)
-class Inverted:
+class Noise:
     """Noise from which the sampler leads back to an image.
 
     Attributes:

@@ -10,7 +10,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from augment.backbones.base import Backbone, Precision
 from augment.backbones.inversions import InversionKind
-from augment.backbones.start import Inverted, Sampler, Start
+from augment.backbones.start import Noise, Sampler, Start
 from augment.errors import UserError
 
 
@@ -60,12 +60,12 @@ class Inversion:
     warn_psnr: NonNegativeFloat = 15.0
 
 
-def invert_latents(backbone: Backbone, clean: Tensor, prompts: Sequence[str], how: Inversion) -> Inverted:
+def invert_latents(backbone: Backbone, clean: Tensor, prompts: Sequence[str], how: Inversion) -> Noise:
     """Clean latents z_0 [B, C, h, w] to noise, as the settings say."""
     return backbone.invert(clean, prompts, how.steps, how.guidance, how.kind, how.tolerance, how.iterations)
 
 
-def go_back(backbone: Backbone, inverted: Inverted, prompts: Sequence[str], how: Inversion) -> Tensor:
+def go_back(backbone: Backbone, inverted: Noise, prompts: Sequence[str], how: Inversion) -> Tensor:
     """Noise to clean latents z_0 [B, C, h, w], by the sampler that the inversion is the reverse of."""
     negative = tuple(prompts) if how.kind == "negative-prompt" else None
     start = Start(inverted.latent, tuple(prompts), unconditional=inverted.unconditional, negative=negative)

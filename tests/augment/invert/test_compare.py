@@ -12,7 +12,7 @@ from tiny_families import save_pixel
 import augment.invert.compare
 from augment.backbones.pixel import PixelDiffusion
 from augment.backbones.stable_diffusion import StableDiffusion
-from augment.backbones.start import Inverted
+from augment.backbones.start import Noise
 from augment.cli import main
 from augment.invert.compare import applicable, load_lpips, measure
 from augment.invert.inversion import Inversion
@@ -58,10 +58,10 @@ def test_figures_of_known_noise(backbone: StableDiffusion, monkeypatch: pytest.M
     parts = iter(torch.split(noise, 16))
     backs = iter(torch.split(images, 16))
 
-    def known(*_: Any) -> Inverted:
+    def known(*_: Any) -> Noise:
         part = next(parts)
         backbone.evaluations += 7 * len(part)
-        return Inverted(part, torch.full((len(part),), 0.25))
+        return Noise(part, torch.full((len(part),), 0.25))
 
     monkeypatch.setattr(augment.invert.compare, "invert_latents", known)
     monkeypatch.setattr(
@@ -81,7 +81,7 @@ def test_figures_of_known_noise(backbone: StableDiffusion, monkeypatch: pytest.M
 @torch.no_grad()
 def test_true_noise_passes_for_normal(backbone: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = torch.randn(16, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(augment.invert.compare, "invert_latents", lambda *_: Inverted(noise, torch.zeros(16)))
+    monkeypatch.setattr(augment.invert.compare, "invert_latents", lambda *_: Noise(noise, torch.zeros(16)))
     trial, _ = measure(backbone, Inversion(steps=2), torch.zeros(16, 3, 16, 16), noise, ["x"] * 16, None)
     assert trial.normal > 0.8
     assert trial.norm == pytest.approx(1, abs=0.03)
