@@ -18,7 +18,7 @@ from torch import Tensor
 from augment.backbones.base import Backbone
 from augment.errors import UserError
 from augment.images.few_shot import Shot
-from augment.invert.inversion import ENCODED, Inversion, check_latent
+from augment.invert.inversion import ENCODED, Inversion, Quality, check_latent
 from augment.runtime.files import partial_path, write_json
 
 
@@ -42,18 +42,6 @@ class LatentKey:
     def digest(self) -> str:
         """Hash of all fields: the file's name."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How well an image survives: PSNR in dB after inversion and denoising, and after the autoencoder alone.
-
-    `residual` is how far the worst step of the inversion is from being solved, where that is measured, else 0.
-    """
-
-    round_trip: float
-    autoencoder: float
-    residual: float = 0.0
 
 
 class LatentBank:
