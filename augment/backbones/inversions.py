@@ -4,7 +4,7 @@ A `Network` is the guided prediction with its condition already bound: (z [B, C,
 walks the schedule upwards, from its last step (the cleanest) to its first.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -14,8 +14,34 @@ from augment.backbones.schedule import Schedule, halfway, transfer, undo_transfe
 
 InversionKind = Literal["ddim", "euler", "fixed-point", "midpoint", "null-text", "negative-prompt"]
 Network = Callable[[Tensor, float], Tensor]
-NullNetwork = Callable[[Tensor, float, Tensor], Tensor]
-"""As `Network`, with the unconditional embeddings [B, S, D] as third argument."""
+NullNetwork = Callable[[Tensor, float, Tensor | None], Tensor]
+"""As `Network`, with the unconditional embeddings [B, S, D] as third argument; without them, without guidance."""
+
+
+def invert(
+    kind: InversionKind, network: Network, schedule: Schedule, z: Tensor, tolerance: float, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """Noise by any kind but `null-text`, which optimises on the way back too.
+
+    Args:
+        kind: The algorithm; `negative-prompt` goes up as `ddim` or `euler` does.
+        network: Guided prediction.
+        schedule: Of the sampler to be inverted.
+        z: Clean latents [B, C, h, w].
+        tolerance: See `fixed_point`.
+        iterations: See `fixed_point`.
+
+    Returns:
+        The noise [B, C, h, w], and the residual of `fixed_point` [B]: 0 for the other kinds, which measure none.
+    """
+    if kind == "fixed-point":
+        return fixed_point(network, schedule, z, tolerance, iterations)
+    unmeasured = torch.zeros(len(z), device=z.device)
+    if kind == "midpoint":
+        return midpoint(network, schedule, z), unmeasured
+    for noisier in explicit(network, schedule, z):
+        z = noisier
+    return z, unmeasured
 
 
 def explicit(network: Network, schedule: Schedule, z: Tensor) -> Iterator[Tensor]:
@@ -81,28 +107,30 @@ def midpoint(network: Network, schedule: Schedule, z: Tensor) -> Tensor:
 def null_text(
     network: NullNetwork,
     schedule: Schedule,
-    trajectory: Sequence[Tensor],
+    clean: Tensor,
     embeddings: Tensor,
     tolerance: float,
     iterations: int,
-) -> Tensor:
-    """Unconditional embeddings that bring guided sampling back along the inversion's path (Mokady et al. 2023, Alg. 1).
+) -> tuple[Tensor, Tensor]:
+    """Noise, and unconditional embeddings that bring guided sampling back along its path (Mokady et al. 2023, Alg. 1).
 
-    Adam, starting at each step from the embeddings of the step before, its learning rate falling from 1e-2 to half
-    of that, and the tolerance growing along the way, as the authors do. Must run outside of inference mode.
+    The way up is `explicit` without guidance. On the way down, Adam starts at each step from the embeddings of the
+    step before, its learning rate falls from 1e-2 to half of that, and the tolerance grows, as in the authors' code.
+    Must run outside of inference mode.
 
     Args:
-        network: Guided prediction for given unconditional embeddings.
+        network: Guided prediction for given unconditional embeddings, and prediction without guidance.
         schedule: Of the sampler.
-        trajectory: z_0 … z_T of the inversion without guidance, each [B, C, h, w].
+        clean: Clean latents z_0 [B, C, h, w].
         embeddings: Of the empty prompt [B, S, D].
         tolerance: Mean squared error at which an image's embeddings are good enough.
         iterations: Most optimiser steps per step of the sampler.
 
     Returns:
-        Embeddings for each step of the sampler, noisiest first: [B, steps, S, D].
+        The noise z_T [B, C, h, w], and embeddings for each step of the sampler, noisiest first: [B, steps, S, D].
     """
-    z = trajectory[-1]
+    trajectory = [clean, *explicit(lambda z, time: network(z, time, None), schedule, clean)]  # z_0 … z_T
+    z = noise = trajectory[-1]
     optimised: list[Tensor] = []
     for number, step in enumerate(schedule.steps):
         target = trajectory[-2 - number]
@@ -128,7 +156,7 @@ def null_text(
             output = network(z, step.noisy.time, embeddings)
             z = transfer(schedule.prediction, z, output, step.noisy, step.clean)
         optimised.append(embeddings)
-    return torch.stack(optimised, dim=1)
+    return noise, torch.stack(optimised, dim=1)
 
 
 def _norms(z: Tensor) -> Tensor:

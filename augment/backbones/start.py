@@ -132,6 +132,14 @@ class Condition:
             pooled=None if self.pooled is None else self.pooled.to(device),
         )
 
+    def clone(self) -> Self:
+        """A copy that shares no memory; made outside of inference mode, it can be differentiated through."""
+        return replace(
+            self,
+            embeddings=self.embeddings.clone(),
+            pooled=None if self.pooled is None else self.pooled.clone(),
+        )
+
 
 def join(conditions: Sequence[Condition]) -> Condition:
     """The rows of all conditions, one below the other."""
@@ -142,7 +150,7 @@ def join(conditions: Sequence[Condition]) -> Condition:
 
 
 @dataclass(frozen=True)
-class Inverted:
+class Noise:
     """Noise from which the sampler leads back to an image.
 
     Attributes:

@@ -7,19 +7,18 @@ can be read; `bank.json` names the backbone, so that a folder of another one is 
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from augment.backbones.base import Backbone
 from augment.errors import UserError
 from augment.images.few_shot import Shot
-from augment.invert.inversion import ENCODED, Inversion, check_latent
-from augment.runtime.files import partial_path, write_json
+from augment.invert.inversion import ENCODED, Inversion, Quality, check_latent
+from augment.runtime.files import write_json
+from augment.runtime.tensors import write_tensors
 
 
 @dataclass(frozen=True)
@@ -42,18 +41,6 @@ class LatentKey:
     def digest(self) -> str:
         """Hash of all fields: the file's name."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How well an image survives: PSNR in dB after inversion and denoising, and after the autoencoder alone.
-
-    `residual` is how far the worst step of the inversion is from being solved, where that is measured, else 0.
-    """
-
-    round_trip: float
-    autoencoder: float
-    residual: float = 0.0
 
 
 class LatentBank:
@@ -104,20 +91,16 @@ class LatentBank:
             UserError: If the folder cannot be written.
         """
         header = {"key": json.dumps(asdict(key)), "quality": json.dumps(asdict(quality)), "name": name}
-        path = self._path(key)
-        partial = partial_path(path)
-        tensors = {"latent": latent} if unconditional is None else {"latent": latent, "unconditional": unconditional}
+        tensors = {"latent": latent.float()}
+        if unconditional is not None:
+            tensors["unconditional"] = unconditional.float()
+        marker = self.folder / "bank.json"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            marker = self.folder / "bank.json"
             if not marker.exists():
                 write_json(marker, {"backbone": self.backbone})
-            save_file({k: v.float().cpu().contiguous() for k, v in tensors.items()}, partial, metadata=header)
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())  # a power cut must not leave an empty file under the final name
-            partial.replace(path)
+            write_tensors(self._path(key), tensors, header)
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
             raise UserError(
                 f"bank: a latent could not be written to '{self.folder}' ({error}); stored ones are kept, give another "
                 f"folder with --data.bank or run again once there is room"

@@ -17,8 +17,8 @@ from augment.backbones.base import Backbone
 from augment.images.few_shot import FewShotSet
 from augment.images.pixels import to_tensor
 from augment.images.sources import ImageSource
-from augment.invert.inversion import Inversion, go_back, invert_latents, psnr
-from augment.runtime.stopwatch import now
+from augment.invert.inversion import Inversion, round_trip
+from augment.runtime.stopwatch import Stopwatch
 
 COLUMNS = 10
 """Images in the picture."""
@@ -106,69 +106,61 @@ def check(
     Returns:
         One trial per way, and the rows of the picture: name -> images [M, 3, H, W] in [-1, 1].
     """
-    backbone.to(device)
-    backbone.cast(inversion.precision)
-    images = torch.stack([to_tensor(source.image(shot), backbone.image_size) for shot in few_shot.all]).to(device)
-    first = [[shot.label for shot in few_shot.all].index(label) for label in few_shot.labels]
+    backbone.to(device).cast(inversion.precision)
+    shots = few_shot.all
+    images = torch.stack([to_tensor(source.image(shot), backbone.image_size) for shot in shots]).to(device)
+    first = [[shot.label for shot in shots].index(label) for label in few_shot.labels]
     shown = (first + [n for n in range(len(images)) if n not in first])[:COLUMNS]
     distance = load_lpips(device)
+    rows = {"original": images[shown].cpu()}
+    trials = []
     with torch.inference_mode():
-        size = inversion.batch_size
-        clean = torch.cat([backbone.encode(part) for part in torch.split(images, size)])
-        floor = torch.cat([backbone.decode(part) for part in torch.split(clean, size)])
-        backbone.invert(clean[:size], prompts[:size], 1, 1.0, backbone.inversions[0])  # the first call is slow
-        rows = {"original": images[shown].cpu(), "autoencoder": floor[shown].cpu()}
-        trials = []
+        part, warm_up = (
+            slice(inversion.batch_size),
+            replace(inversion, kind=backbone.inversions[0], steps=1, guidance=1),
+        )
+        round_trip(backbone, images[part], prompts[part], warm_up)  # the first call is slow
         for how in applicable(backbone, inversion, guidance, steps):
-            trial, back = measure(backbone, how, images, clean, prompts, distance)
-            trials.append(replace(trial, floor=mean(psnr(floor, images))))
+            trial, back, alone = measure(backbone, how, images, prompts, distance)
+            trials.append(trial)
+            rows.setdefault("autoencoder", alone[shown].cpu())
             rows[f"{how.kind}, {how.steps} steps, guidance {how.guidance:g}"] = back[shown].cpu()
     return trials, rows
 
 
 def measure(
-    backbone: Backbone,
-    how: Inversion,
-    images: Tensor,
-    clean: Tensor,
-    prompts: Sequence[str],
-    distance: Distance | None,
-) -> tuple[Trial, Tensor]:
-    """One way to invert: its figures, and the images that came back [M, 3, H, W]."""
-    latents, back, residual, seconds, evaluations = [], [], 0.0, 0.0, 0
-    for start in range(0, len(images), how.batch_size):
-        part = slice(start, start + how.batch_size)
-        before, begun = backbone.evaluations, now(images.device)
-        inverted = invert_latents(backbone, clean[part], prompts[part], how)
-        seconds += now(images.device) - begun
-        evaluations += backbone.evaluations - before
-        residual = max(residual, float(inverted.residual.max()))
-        latents.append(inverted.latent.float().cpu())
-        back.append(backbone.decode(go_back(backbone, inverted, prompts[part], how)))
-    noise, reconstructed = torch.cat(latents), torch.cat(back)  # [M, C, h, w], [M, 3, H, W]
+    backbone: Backbone, how: Inversion, images: Tensor, prompts: Sequence[str], distance: Distance | None
+) -> tuple[Trial, Tensor, Tensor]:
+    """One way to invert: its figures, the images that came back, and those of the autoencoder alone [M, 3, H, W]."""
+    watch = Stopwatch(running=True)
+    parts = [slice(start, start + how.batch_size) for start in range(0, len(images), how.batch_size)]
+    trips = [round_trip(backbone, images[part], prompts[part], how, watch.stage) for part in parts]
+    back, alone = torch.cat([trip.back for trip in trips]), torch.cat([trip.alone for trip in trips])
+    qualities = [quality for trip in trips for quality in trip.quality]
+    noise = torch.cat([trip.noise.latent.float().cpu() for trip in trips])  # [M, C, h, w]
     channels = noise.mean(dim=(2, 3))  # [M, C]
     tests = [kstest(latent.flatten().numpy(), "norm") for latent in noise if bool(latent.isfinite().all())]
     lpips = None
     if distance is not None:
-        batches = zip(*(torch.split(x, how.batch_size) for x in (reconstructed, images)), strict=True)
+        batches = zip(*(torch.split(x, how.batch_size) for x in (back, images)), strict=True)
         lpips = sum(distance(a, b) for a, b in batches) / len(images)
     trial = Trial(
         inversion=how.kind,
         steps=how.steps,
         guidance=float(how.guidance),
-        psnr=mean(psnr(reconstructed, images)),
-        floor=float("nan"),
+        psnr=mean([quality.round_trip for quality in qualities]),
+        floor=mean([quality.autoencoder for quality in qualities]),
         lpips=lpips,
         norm=float(noise.square().mean(dim=(1, 2, 3)).sqrt().mean()),
         channel_mean=float(channels.mean()),
         largest_channel_mean=float(channels.mean(dim=0).abs().max()),
         ks=mean([float(test.statistic) for test in tests]),
         normal=mean([float(test.pvalue > 0.05) for test in tests]),
-        residual=residual,
-        seconds=seconds / len(images),
-        evaluations=evaluations / len(images),
+        residual=max(quality.residual for quality in qualities),
+        seconds=watch.seconds["invert"] / len(images),
+        evaluations=sum(trip.evaluations for trip in trips) / len(images),
     )
-    return trial, reconstructed
+    return trial, back, alone
 
 
 def mean(values: Sequence[float]) -> float:

@@ -11,8 +11,8 @@ from augment.backbones.base import Backbone
 from augment.backbones.start import LatentKind
 from augment.images.few_shot import FewShotSet, Shot
 from augment.images.sources import ImageSource
-from augment.invert.bank import LatentBank, LatentKey, Quality, encoded_key, latent_key
-from augment.invert.inversion import Inversion
+from augment.invert.bank import LatentBank, LatentKey, encoded_key, latent_key
+from augment.invert.inversion import Inversion, Quality
 from augment.invert.inverter import BankWriter, InversionData, Inverter
 from augment.runtime.processes import wait_for_all
 from augment.runtime.stopwatch import Stopwatch

@@ -1,7 +1,9 @@
 """How is an image brought to noise and back? The settings of an inversion, and its checks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
@@ -10,7 +12,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from augment.backbones.base import Backbone, Precision
 from augment.backbones.inversions import InversionKind
-from augment.backbones.start import Inverted, Sampler, Start
+from augment.backbones.start import Noise, Sampler, Start
 from augment.errors import UserError
 
 
@@ -60,15 +62,82 @@ class Inversion:
     warn_psnr: NonNegativeFloat = 15.0
 
 
-def invert_latents(backbone: Backbone, clean: Tensor, prompts: Sequence[str], how: Inversion) -> Inverted:
+@dataclass(frozen=True)
+class Quality:
+    """How well an image survives: PSNR in dB after inversion and denoising, and after the autoencoder alone.
+
+    `residual` is how far the worst step of the inversion is from being solved, where that is measured, else 0.
+    """
+
+    round_trip: float
+    autoencoder: float
+    residual: float = 0.0
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """What became of a batch of images; images are [B, 3, H, W] in [-1, 1].
+
+    Attributes:
+        noise: Where the inversion led; the clean latents, if nothing was inverted.
+        back: The images that came back from there.
+        alone: What the autoencoder alone makes of the images.
+        quality: Of each image.
+        evaluations: Images that the denoiser saw on the way to the noise.
+    """
+
+    noise: Noise
+    back: Tensor
+    alone: Tensor
+    quality: tuple[Quality, ...]
+    evaluations: int = 0
+
+
+Stage = Callable[[Literal["encode", "invert", "round trip"]], AbstractContextManager[Any]]
+"""What surrounds each part of a round trip, to measure its time."""
+
+
+def round_trip(
+    backbone: Backbone,
+    images: Tensor,
+    prompts: Sequence[str] = (),
+    how: Inversion | None = None,
+    stage: Stage = nullcontext,
+) -> RoundTrip:
+    """Images there and back: to noise as the settings say, and to images by the sampler that they are the reverse of.
+
+    Args:
+        backbone: The model.
+        images: [B, 3, H, W] in [-1, 1].
+        prompts: One per image.
+        how: The inversion; None is the autoencoder alone, there and back.
+        stage: Surrounds each part.
+    """
+    with stage("encode"):
+        clean = backbone.encode(images)  # z_0
+    if how is None:
+        alone = backbone.decode(clean)
+        quality = tuple(Quality(value, value) for value in psnr(alone, images))
+        return RoundTrip(Noise(clean, torch.zeros(len(clean))), alone, alone, quality)
+    with stage("invert"):
+        before = backbone.evaluations
+        noise = invert_latents(backbone, clean, prompts, how)
+        evaluations = backbone.evaluations - before
+    with stage("round trip"):
+        back, alone = backbone.decode(go_back(backbone, noise, prompts, how)), backbone.decode(clean)
+        rows = zip(psnr(back, images), psnr(alone, images), noise.residual.tolist(), strict=True)
+        return RoundTrip(noise, back, alone, tuple(Quality(*row) for row in rows), evaluations)
+
+
+def invert_latents(backbone: Backbone, clean: Tensor, prompts: Sequence[str], how: Inversion) -> Noise:
     """Clean latents z_0 [B, C, h, w] to noise, as the settings say."""
     return backbone.invert(clean, prompts, how.steps, how.guidance, how.kind, how.tolerance, how.iterations)
 
 
-def go_back(backbone: Backbone, inverted: Inverted, prompts: Sequence[str], how: Inversion) -> Tensor:
+def go_back(backbone: Backbone, noise: Noise, prompts: Sequence[str], how: Inversion) -> Tensor:
     """Noise to clean latents z_0 [B, C, h, w], by the sampler that the inversion is the reverse of."""
     negative = tuple(prompts) if how.kind == "negative-prompt" else None
-    start = Start(inverted.latent, tuple(prompts), unconditional=inverted.unconditional, negative=negative)
+    start = Start(noise.latent, tuple(prompts), unconditional=noise.unconditional, negative=negative)
     sampler = Sampler("midpoint" if how.kind == "midpoint" else "first-order")
     return backbone.denoise(start, how.steps, how.guidance, sampler)
 

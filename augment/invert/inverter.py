@@ -15,8 +15,8 @@ from augment.backbones.base import Backbone, allow_tf32
 from augment.images.few_shot import FewShotSet, Shot
 from augment.images.pixels import to_tensor
 from augment.images.sources import ImageSource
-from augment.invert.bank import LatentBank, LatentKey, Quality
-from augment.invert.inversion import ENCODED, Inversion, check_inverted, go_back, invert_latents, psnr
+from augment.invert.bank import LatentBank, LatentKey
+from augment.invert.inversion import ENCODED, Inversion, Quality, check_inverted, round_trip
 from augment.runtime.dealing import deal, dealt_loader
 from augment.runtime.halving import Halving
 from augment.runtime.processes import check_shared
@@ -81,26 +81,15 @@ class Inverter(L.LightningModule):
         return list(chain.from_iterable(self.inverting(lambda rows: self._invert(batch, rows), len(batch))))
 
     def _invert(self, batch: InversionBatch, rows: slice) -> Parts:
-        images, shots = batch.images[rows], batch.shots[rows]
         prompts = tuple(key.prompt for key in batch.keys[rows])
-        how = self.inversion
-        with self.stopwatch.stage("encode"):
-            clean = self.backbone.encode(images)  # z_0
-        if batch.keys[0].kind == ENCODED:
-            alone = psnr(self.backbone.decode(clean), images)
-            return [(latent, None, Quality(value, value)) for latent, value in zip(clean, alone, strict=True)]
-        with self.stopwatch.stage("invert"):
-            inverted = invert_latents(self.backbone, clean, prompts, how)
-            residuals = inverted.residual.tolist()
-            for shot, latent, residual in zip(shots, inverted.latent, residuals, strict=True):
-                check_inverted(shot.name, latent, residual, how)
-        with self.stopwatch.stage("round trip"):
-            back = self.backbone.decode(go_back(self.backbone, inverted, prompts, how))
-            rows_of = zip(psnr(back, images), psnr(self.backbone.decode(clean), images), residuals, strict=True)
-            quality = [Quality(round_trip, autoencoder, residual) for round_trip, autoencoder, residual in rows_of]
-        none = [None] * len(shots)
-        embeddings = none if inverted.unconditional is None else list(inverted.unconditional)
-        return list(zip(inverted.latent, embeddings, quality, strict=True))
+        how = None if batch.keys[0].kind == ENCODED else self.inversion
+        trip = round_trip(self.backbone, batch.images[rows], prompts, how, self.stopwatch.stage)
+        noise = trip.noise
+        if how is not None:
+            for shot, latent, quality in zip(batch.shots[rows], noise.latent, trip.quality, strict=True):
+                check_inverted(shot.name, latent, quality.residual, how)
+        embeddings = [None] * len(prompts) if noise.unconditional is None else list(noise.unconditional)
+        return list(zip(noise.latent, embeddings, trip.quality, strict=True))
 
 
 class InversionData(L.LightningDataModule):

@@ -17,8 +17,9 @@ from torchvision.transforms.functional import to_pil_image
 
 from augment.backbones.start import Start
 from augment.errors import UserError
-from augment.images.pixels import to_tensor
+from augment.images.pixels import to_tensor, to_uint8
 from augment.images.sources import ImageSource, Item
+from augment.invert.inversion import round_trip
 from augment.measure.extractor import Extractor
 from augment.measure.features import image_features
 from augment.measure.metrics import frechet_distance, frechet_name, recognised
@@ -168,7 +169,7 @@ def reconstruct(synthesizer: Synthesizer, images: Sequence[Image.Image]) -> Iter
     backbone = synthesizer.backbone
     for start in range(0, len(images), BATCH):
         pixels = torch.stack([to_tensor(image, backbone.image_size) for image in images[start : start + BATCH]])
-        yield from as_images(backbone.decode(backbone.encode(pixels.to(backbone.device))))
+        yield from as_images(round_trip(backbone, pixels.to(backbone.device)).alone)
 
 
 def sample_noise(synthesizer: Synthesizer, prompts: Sequence[str]) -> Iterator[Image.Image]:
@@ -184,5 +185,5 @@ def sample_noise(synthesizer: Synthesizer, prompts: Sequence[str]) -> Iterator[I
 
 
 def as_images(pixels: Tensor) -> list[Image.Image]:
-    """Images [B, 3, H, W] in [-1, 1] as PIL."""
-    return [to_pil_image(image) for image in (pixels / 2 + 0.5).nan_to_num().clamp(0, 1).cpu()]
+    """Images [B, 3, H, W] in [-1, 1] as a file would hold them."""
+    return [to_pil_image(image) for image in to_uint8(pixels.nan_to_num(-1)).cpu()]

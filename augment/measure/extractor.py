@@ -23,6 +23,7 @@ from torchmetrics.image.fid import NoTrainInceptionV3
 from torchvision.transforms.functional import pil_to_tensor
 
 from augment.errors import UserError
+from augment.images.pixels import to_uint8
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "extractors"
 ALIASES = {"clip": "vit_base_patch16_clip_224.openai", "dinov2": "vit_large_patch14_dinov2.lvd142m"}
@@ -171,9 +172,17 @@ class Extractor:
         features, companions = [torch.empty(0, 0)], []
         while group := list(islice(stream, GROUP)):
             fitted = [pil_to_tensor(ImageOps.fit(image, size, Image.Resampling.BICUBIC)) for image, _ in group]
-            features.append(self.network(torch.stack(fitted).to(self.device)).float().cpu())  # [B, D]
+            features.append(self._see(torch.stack(fitted)))
             companions += [companion for _, companion in group]
         values = torch.cat(features[1:] or features)  # [n, D]
         if not values.isfinite().all():
             raise UserError(f"extractor: '{self.name}' gives NaN or infinite features; choose another --extractor")
         return values, companions
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """Features [n, D] in float32 on the CPU, of images [n, 3, H, W] in [-1, 1] that have the size already."""
+        return torch.cat([self._see(part) for part in torch.split(to_uint8(images), GROUP)])
+
+    def _see(self, pixels: Tensor) -> Tensor:
+        return self.network(pixels.to(self.device)).float().cpu()

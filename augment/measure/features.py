@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from augment.errors import UserError
 from augment.images.sources import ImageSource, Item
 from augment.measure.extractor import Extractor
+from augment.runtime.tensors import write_tensors
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,7 @@ def read_cache(path: Path) -> dict[str, Tensor] | None:
 
 def write_cache(path: Path, stored: dict[str, Tensor]) -> None:
     """Keep features under a name that appears only when the file is complete."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(stored, partial)
-        partial.replace(path)
+        write_tensors(path, stored)
     except (OSError, SafetensorError) as error:
         raise UserError(f"output: features could not be written to '{path.parent}' ({error}); make room") from error

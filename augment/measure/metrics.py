@@ -166,12 +166,14 @@ def class_cosine(real: Features, synthetic: Features) -> float:
     With CLIP's embedding this is the CLIP distance of Landolsi & Kahl, Section 6. The mean is taken over embeddings as
     they are, the distance over the images of a class and then over the classes.
     """
-    centres = {label: members.double().mean(0, keepdim=True) for label, members in real.by_class().items()}
-    means = [
-        1 - torch.cosine_similarity(members.double(), centres[label]).mean()
-        for label, members in synthetic.by_class().items()
-    ]
+    centres = {label: members.double().mean(0) for label, members in real.by_class().items()}
+    means = [cosine_distance(centres[label], members.double()) for label, members in synthetic.by_class().items()]
     return float(torch.stack(means).mean())
+
+
+def cosine_distance(centre: Tensor, features: Tensor) -> Tensor:
+    """Mean cosine distance of features [n, D] to one centre [D]."""
+    return 1 - torch.cosine_similarity(features, centre[None]).mean()
 
 
 def recognised(real: Features, images: Features) -> float:

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from augment.backbones.base import Backbone
-from augment.backbones.start import Start
 from augment.images.pixels import to_tensor
 from augment.images.sources import ImageSource, Item
-from augment.invert.inversion import psnr
+from augment.invert.inversion import Inversion, round_trip
 from augment.pretrain.base import Pretraining
 
 CARD = "README.md"
@@ -41,21 +40,15 @@ def measure(backbone: Backbone, images: Tensor, prompt: str) -> list[Reconstruct
         prompt: For all images.
     """
 
-    def reconstruct(part: Tensor, steps: int | None) -> Tensor:
-        latents = backbone.encode(part)
-        if steps is not None:
-            prompts = (prompt,) * len(part)
-            noise = backbone.invert(latents, prompts, steps, guidance=1.0).latent
-            latents = backbone.denoise(Start(noise, prompts), steps, guidance=1.0)
-        return backbone.decode(latents)
-
     rows = []
     for steps in (None, *ROUND_TRIP_STEPS):
-        back = torch.cat([reconstruct(part, steps) for part in torch.split(images, BATCH)])
-        if steps is None and torch.equal(back, images):  # latents that are the pixels themselves
+        how = None if steps is None else Inversion(steps=steps)
+        trips = [round_trip(backbone, part, (prompt,) * len(part), how) for part in torch.split(images, BATCH)]
+        back = torch.cat([trip.back for trip in trips])
+        if how is None and torch.equal(back, images):  # latents that are the pixels themselves
             continue
-        name = "autoencoder alone" if steps is None else f"DDIM inversion and back, {steps} steps"
-        quality = torch.tensor(psnr(back, images)).mean()
+        name = "autoencoder alone" if how is None else f"DDIM inversion and back, {steps} steps"
+        quality = torch.tensor([quality.round_trip for trip in trips for quality in trip.quality]).mean()
         rows.append(Reconstruction(name, float(quality), float((back - images).square().mean())))
     return rows
 

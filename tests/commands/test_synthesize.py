@@ -15,7 +15,7 @@ from conftest import COLOURS, ROOT, SIDE, Job, mtimes, paint, sha256s
 from safetensors.torch import load_file, save_file
 
 from augment.backbones.stable_diffusion import StableDiffusion
-from augment.backbones.start import Inverted, Start
+from augment.backbones.start import Noise, Start
 from augment.cli import main
 from augment.dataset.reader import read_shard
 from augment.images.few_shot import choose_few_shot_set
@@ -422,7 +422,7 @@ def test_a_broken_latent_in_the_bank_is_named(job: Job, copy: Path, fails: Fails
 def test_inversion_that_explodes_names_the_image(
     job: Job, tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StableDiffusion, "invert", lambda self, z, *_: Inverted(z * torch.nan, z.new_zeros(len(z))))
+    monkeypatch.setattr(StableDiffusion, "invert", lambda self, z, *_: Noise(z * torch.nan, z.new_zeros(len(z))))
     error = fails(main, ["synthesize", *job.args(tmp_path / "out")], 1)
     assert "inversion of image 'blue sky/" in error
     assert "holds NaN or infinity" in error

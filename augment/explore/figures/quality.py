@@ -12,11 +12,11 @@ from torch import Tensor
 from augment.errors import UserError
 from augment.explore.drawing import MEAN_LINES, NORM_COLOURS, charts, save_table, square_root_axis
 from augment.explore.explorer import Explorer
-from augment.explore.extractor import cosine_distance, frechet_distance
 from augment.explore.figure import Findings
 from augment.explore.figures.bias import CENTROID
 from augment.explore.sources import Sources, counts_up_to
 from augment.images.pixels import to_tensor
+from augment.measure.metrics import cosine_distance, frechet_distance, frechet_name
 from augment.mix.draws import draw_mixture
 from augment.mix.registry import MethodName
 
@@ -62,8 +62,9 @@ class Quality:
         counts = counts_up_to(self.counts, min(map(len, sources.values())))
         rows = [row for name in names for row in self.measure(explorer, name, sources[name], counts)]
         save_table(explorer.folder / "quality.csv", rows)
-        plot(explorer.folder / "quality.png", rows, extractor.distance_name, extractor.name)
-        return Findings(("quality.png",), ("quality.csv",), compare(rows, extractor.distance_name))
+        distance = frechet_name(extractor.name)
+        plot(explorer.folder / "quality.png", rows, distance, extractor.name)
+        return Findings(("quality.png",), ("quality.csv",), compare(rows, distance))
 
     def measure(self, explorer: Explorer, name: str, sources: Sources, counts: list[int]) -> list[dict[str, Any]]:
         """Distances of one class's centroid images, a row per method and N."""
@@ -85,8 +86,8 @@ class Quality:
                         "class": name,
                         "method": method,
                         "N": n,
-                        extractor.distance_name: frechet_distance(real, features),
-                        COSINE: cosine_distance(real.mean(dim=0), features),
+                        frechet_name(extractor.name): frechet_distance(real, features),
+                        COSINE: float(cosine_distance(real.mean(dim=0), features)),
                     }
                 )
         return rows

@@ -10,7 +10,6 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcesso
 
 from augment.errors import UserError
 from augment.explore.drawing import GAP, grid_of, sheet
-from augment.explore.extractor import cosine_distance, frechet_distance
 from augment.explore.figures.bias import amplify, channel_means, common_part, fit_line
 from augment.explore.figures.grid import along, smoothness, steps
 from augment.explore.figures.morph import simplex_walk
@@ -24,6 +23,7 @@ from augment.explore.figures.translate import exchange_slice, leftward_shift
 from augment.explore.sources import Sources, counts_up_to
 from augment.explore.video import frames_of
 from augment.images.pixels import to_uint8
+from augment.measure.metrics import cosine_distance, frechet_distance
 from augment.mix.interpolation import translate
 from augment.pretrain.networks import build_tokenizer
 

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from augment.errors import UserError
-from augment.invert.bank import LatentBank, LatentKey, Quality
-from augment.invert.inversion import check_latent
+from augment.invert.bank import LatentBank, LatentKey
+from augment.invert.inversion import Quality, check_latent
 
 KEY = LatentKey(
     image="ab12",

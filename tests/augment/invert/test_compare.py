@@ -10,9 +10,10 @@ from PIL import Image
 from tiny_families import save_pixel
 
 import augment.invert.compare
+import augment.invert.inversion
 from augment.backbones.pixel import PixelDiffusion
 from augment.backbones.stable_diffusion import StableDiffusion
-from augment.backbones.start import Inverted
+from augment.backbones.start import Noise
 from augment.cli import main
 from augment.invert.compare import applicable, load_lpips, measure
 from augment.invert.inversion import Inversion
@@ -58,17 +59,18 @@ def test_figures_of_known_noise(backbone: StableDiffusion, monkeypatch: pytest.M
     parts = iter(torch.split(noise, 16))
     backs = iter(torch.split(images, 16))
 
-    def known(*_: Any) -> Inverted:
+    def known(*_: Any) -> Noise:
         part = next(parts)
         backbone.evaluations += 7 * len(part)
-        return Inverted(part, torch.full((len(part),), 0.25))
+        return Noise(part, torch.full((len(part),), 0.25))
 
-    monkeypatch.setattr(augment.invert.compare, "invert_latents", known)
+    monkeypatch.setattr(augment.invert.inversion, "invert_latents", known)
     monkeypatch.setattr(
-        augment.invert.compare, "go_back", lambda *_: next(backs) + 0.2
+        augment.invert.inversion, "go_back", lambda *_: next(backs) + 0.2
     )  # an error of 0.2 in a range of 2
+    monkeypatch.setattr(backbone, "encode", lambda x: x)
     monkeypatch.setattr(backbone, "decode", lambda z: z)
-    trial, back = measure(backbone, Inversion(), images, noise, [""] * count, lambda a, b: float((a - b).sum()))
+    trial, back, alone = measure(backbone, Inversion(), images, [""] * count, lambda a, b: float((a - b).sum()))
     assert trial.psnr == pytest.approx(20.0, abs=1e-3)
     assert trial.norm == pytest.approx((4 + 0.25 / 4) ** 0.5, rel=0.01)
     assert trial.channel_mean == pytest.approx(0.125, abs=0.01)
@@ -76,13 +78,14 @@ def test_figures_of_known_noise(backbone: StableDiffusion, monkeypatch: pytest.M
     assert (trial.normal, trial.residual, trial.evaluations) == (0.0, 0.25, 7)
     assert trial.lpips == pytest.approx(0.2 * 3 * 16 * 16, rel=1e-3)
     assert torch.equal(back, images + 0.2)
+    assert torch.equal(alone, images) and trial.floor == float("inf")
 
 
 @torch.no_grad()
 def test_true_noise_passes_for_normal(backbone: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = torch.randn(16, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(augment.invert.compare, "invert_latents", lambda *_: Inverted(noise, torch.zeros(16)))
-    trial, _ = measure(backbone, Inversion(steps=2), torch.zeros(16, 3, 16, 16), noise, ["x"] * 16, None)
+    monkeypatch.setattr(augment.invert.inversion, "invert_latents", lambda *_: Noise(noise, torch.zeros(16)))
+    trial, _, _ = measure(backbone, Inversion(steps=2), torch.zeros(16, 3, 16, 16), ["x"] * 16, None)
     assert trial.normal > 0.8
     assert trial.norm == pytest.approx(1, abs=0.03)
     assert trial.lpips is None

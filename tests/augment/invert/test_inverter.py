@@ -10,8 +10,8 @@ from augment.backbones.stable_diffusion import StableDiffusion
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.pixels import to_tensor
 from augment.images.sources import ImageFolder
-from augment.invert.bank import LatentBank, Quality, latent_key
-from augment.invert.inversion import Inversion, psnr
+from augment.invert.bank import LatentBank, latent_key
+from augment.invert.inversion import Inversion, Quality, psnr
 from augment.invert.inverter import InversionData, Inverter
 from augment.runtime.stopwatch import Stopwatch
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
 
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.errors import UserError
+from augment.images.pixels import to_uint8
 from augment.images.sources import Digits, ImageFolder
-from augment.measure.adequacy import Adequacy, halves, measure_adequacy
+from augment.measure.adequacy import Adequacy, as_images, halves, measure_adequacy
 from augment.measure.extractor import Extractor
 from augment.measure.features import image_features
 from augment.measure.latents import norms_and_channels, summarize
@@ -64,6 +66,12 @@ def test_bias_would_have_passed_a_collapsed_model() -> None:
     first, second = (torch.randn(60, 512, generator=random) * spread for _ in range(2))
     collapsed = torch.zeros(60, 512)
     assert frechet_distance(first, collapsed) < 10 * frechet_distance(first, second)
+
+
+def test_judged_images_are_those_that_would_be_saved() -> None:
+    pixels = torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32)
+    (judged,) = as_images(pixels)
+    assert torch.equal(pil_to_tensor(judged), to_uint8(pixels)[0])
 
 
 def test_halves_share_no_image() -> None:
