@@ -153,6 +153,7 @@ def trainer_factory(cli: LightningCLI, companions: Companions) -> MakeTrainer:
                 f"{trainer.precision} would be recorded nowhere",
                 "use `model.precision` and `model.inversion.precision`",
             )
+        companions.launch(trainer)
         return trainer
 
     return make
