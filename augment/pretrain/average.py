@@ -81,7 +81,7 @@ def decay(updates: int) -> float:
     return min(DECAY, (1 + updates) / (10 + updates))
 
 
-def update(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor) -> None:
+def update(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor | int) -> None:
     """Move the averages in place; frozen weights stay as they are, to the bit."""
     share = 1 - decay(int(updates))
     for average, weight in zip(averages, weights, strict=True):
