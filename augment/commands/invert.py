@@ -16,6 +16,7 @@ from augment.invert.compare import check, print_trials, write_trials
 from augment.invert.fill import Inverted, invert
 from augment.mix.registry import configure
 from augment.runtime.processes import Companions
+from augment.runtime.profile import StageProfiler
 
 
 class InversionCLI(SynthesisCLI):
@@ -56,7 +57,7 @@ def invert_command(args: list[str]) -> None:
         write_trials(output, trials, rows)
         print_trials(trials)
         return
-    begun = time.perf_counter()
+    begun, profiler = time.perf_counter(), StageProfiler()
     inverted = invert(
         model.backbone,
         options.source,
@@ -66,13 +67,12 @@ def invert_command(args: list[str]) -> None:
         model.inversion,
         configure(options.method, options.settings).latents,
         model.compiled,
-        model.stopwatch,
         (output,),
-        trainer_factory(cli, companions),
+        trainer_factory(cli, companions, profiler),
     )
     companions.close()
     if cli.trainer.is_global_zero:
-        print_profile(model.stopwatch, time.perf_counter() - begun)
+        print_profile(profiler, time.perf_counter() - begun)
         report_inversion(inverted)
 
 

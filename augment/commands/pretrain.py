@@ -14,7 +14,7 @@ from rich.table import Table
 from augment.commands.parsing import TrainingCLI
 from augment.pretrain.base import Pretraining
 from augment.pretrain.data import PretrainData
-from augment.pretrain.run import is_finished, pretrain
+from augment.pretrain.run import check_settings, is_finished, pretrain
 from augment.runtime.processes import Companions
 
 
@@ -71,6 +71,8 @@ def pretrain_command(args: list[str]) -> None:
             # Of two networks one has no gradients in either phase.
             options["strategy"] = "ddp_find_unused_parameters_true" if cli.model.denoising_from else "ddp"
         trainer: L.Trainer = cli.instantiate_trainer(**options)
+        check_settings(cli.model, trainer)  # before another process starts, and says the same
+        companions.launch(trainer)
         return trainer
 
     command = shlex.join(["augment", "pretrain", *args])

@@ -21,7 +21,7 @@ from augment.invert.fill import default_bank
 from augment.mix.draws import Mixing
 from augment.mix.registry import MethodName
 from augment.runtime.processes import Companions
-from augment.runtime.stopwatch import Stopwatch, profile_table
+from augment.runtime.profile import StageProfiler, profile_table
 from augment.runtime.trainer import QUIET_TRAINER, MakeTrainer
 from augment.synthesize.batch_size import settled_recipe
 from augment.synthesize.dry_run import cost_table, estimate
@@ -137,22 +137,22 @@ class GenerationCLI(SynthesisCLI):
 
 def parse_synthesis(name: str, args: list[str], cli: type[SynthesisCLI]) -> SynthesisCLI:
     """Parse the options that `synthesize` and `invert` share."""
-    parsed = cli(Synthesizer, None, f"augment {name}", args, False, QUIET_TRAINER)
-    parsed.model.stopwatch.running = parsed.config.profile
-    return parsed
+    return cli(Synthesizer, None, f"augment {name}", args, False, QUIET_TRAINER)
 
 
-def trainer_factory(cli: LightningCLI, companions: Companions) -> MakeTrainer:
-    """A trainer with the command line's settings around the given callbacks."""
+def trainer_factory(cli: LightningCLI, companions: Companions, profiler: StageProfiler) -> MakeTrainer:
+    """A trainer with the command line's settings around the given callbacks, profiled if the command asks for it."""
+    measured = {"profiler": profiler} if cli.config.profile else {}
 
     def make(callbacks: list[L.Callback]) -> L.Trainer:
-        trainer: L.Trainer = cli.instantiate_trainer(callbacks=[companions, *callbacks])
+        trainer: L.Trainer = cli.instantiate_trainer(callbacks=[companions, *callbacks], **measured)
         if trainer.precision != "32-true":
             raise UserError(
                 "trainer.precision",
                 f"{trainer.precision} would be recorded nowhere",
                 "use `model.precision` and `model.inversion.precision`",
             )
+        companions.launch(trainer)
         return trainer
 
     return make
@@ -163,7 +163,8 @@ def synthesize_command(args: list[str]) -> None:
     companions = Companions()
     cli = parse_synthesis("synthesize", args, GenerationCLI)
     options, model, output = cli.datamodule, cli.model, Path(cli.config.output).resolve()
-    make_trainer = trainer_factory(cli, companions)
+    profiler = StageProfiler()
+    make_trainer = trainer_factory(cli, companions, profiler)
     begun = time.perf_counter()
     few_shot = options.few_shot()
     recipe_of = partial(options.recipe, model, few_shot)
@@ -178,11 +179,11 @@ def synthesize_command(args: list[str]) -> None:
     folder = synthesize(model, options.source, recipe, output, bank, cli.config.overwrite, make_trainer)
     companions.close()
     if cli.trainer.is_global_zero:
-        print_profile(model.stopwatch, time.perf_counter() - begun)
+        print_profile(profiler, time.perf_counter() - begun)
         print(f"dataset: {folder}")
 
 
-def print_profile(stopwatch: Stopwatch, total: float) -> None:
+def print_profile(profiler: StageProfiler, total: float) -> None:
     """Where the seconds went, if that was measured."""
-    if stopwatch.running:
-        Console().print(profile_table(stopwatch.report(total), total))
+    if profiler.seconds:
+        Console().print(profile_table(profiler.report(total), total))

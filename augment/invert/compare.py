@@ -18,7 +18,7 @@ from augment.images.few_shot import FewShotSet
 from augment.images.pixels import to_tensor
 from augment.images.sources import ImageSource
 from augment.invert.inversion import Inversion, round_trip
-from augment.runtime.stopwatch import Stopwatch
+from augment.runtime.profile import StageProfiler
 
 COLUMNS = 10
 """Images in the picture."""
@@ -132,9 +132,9 @@ def measure(
     backbone: Backbone, how: Inversion, images: Tensor, prompts: Sequence[str], distance: Distance | None
 ) -> tuple[Trial, Tensor, Tensor]:
     """One way to invert: its figures, the images that came back, and those of the autoencoder alone [M, 3, H, W]."""
-    watch = Stopwatch(running=True)
+    watch = StageProfiler()
     parts = [slice(start, start + how.batch_size) for start in range(0, len(images), how.batch_size)]
-    trips = [round_trip(backbone, images[part], prompts[part], how, watch.stage) for part in parts]
+    trips = [round_trip(backbone, images[part], prompts[part], how, watch.profile) for part in parts]
     back, alone = torch.cat([trip.back for trip in trips]), torch.cat([trip.alone for trip in trips])
     qualities = [quality for trip in trips for quality in trip.quality]
     noise = torch.cat([trip.noise.latent.float().cpu() for trip in trips])  # [M, C, h, w]

@@ -15,7 +15,6 @@ from augment.invert.bank import LatentBank, LatentKey, encoded_key, latent_key
 from augment.invert.inversion import Inversion, Quality
 from augment.invert.inverter import BankWriter, InversionData, Inverter
 from augment.runtime.processes import wait_for_all
-from augment.runtime.stopwatch import Stopwatch
 from augment.runtime.trainer import MakeTrainer, default_trainer, progress_bar
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,6 @@ def invert(
     inversion: Inversion = Inversion(),  # noqa: B008  (frozen)
     latents: LatentKind | None = "inverted",
     compile: bool = False,
-    stopwatch: Stopwatch | None = None,
     folders: Sequence[Path] = (),
     make_trainer: MakeTrainer = default_trainer,
     show_progress: bool = True,
@@ -65,7 +63,6 @@ def invert(
         inversion: How.
         latents: `inverted` for noise z_T, `encoded` for clean latents z_0; None makes nothing.
         compile: Compile the denoiser.
-        stopwatch: Measures the stages.
         folders: Other folders that all processes must see.
         make_trainer: Builds the trainer around the given callbacks.
         show_progress: Whether to show a progress bar.
@@ -83,7 +80,7 @@ def invert(
     missing = sum(key not in stored for key in set(flat))
     backbone.cast(inversion.precision)
     trainer = make_trainer([BankWriter(stored), *progress_bar("invert", show_progress)])
-    inverter = Inverter(backbone, inversion, stopwatch, compile)
+    inverter = Inverter(backbone, inversion, compile)
     trainer.predict(inverter, datamodule=images, return_predictions=False)
     wait_for_all(trainer, stored.folder)
     quality = {shot.name: stored.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}

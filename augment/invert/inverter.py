@@ -20,7 +20,7 @@ from augment.invert.inversion import ENCODED, Inversion, Quality, check_inverted
 from augment.runtime.dealing import deal, dealt_loader
 from augment.runtime.halving import Halving
 from augment.runtime.processes import check_shared
-from augment.runtime.stopwatch import Stopwatch
+from augment.runtime.profile import profiler_of
 
 Rows = list[tuple[Shot, LatentKey]]
 Parts = list[tuple[Tensor, Tensor | None, Quality]]
@@ -49,17 +49,13 @@ class Inverter(L.LightningModule):
     Args:
         backbone: The model whose noise space is entered.
         inversion: How.
-        stopwatch: Measures its stages.
         compile: Compile the denoiser.
     """
 
-    def __init__(
-        self, backbone: Backbone, inversion: Inversion, stopwatch: Stopwatch | None = None, compile: bool = False
-    ) -> None:
+    def __init__(self, backbone: Backbone, inversion: Inversion, compile: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.inversion = inversion
-        self.stopwatch = stopwatch or Stopwatch()
         self.compiled = compile
         self.inverting: Halving[Parts] = Halving("inverting", "--model.inversion.batch_size")
 
@@ -83,7 +79,7 @@ class Inverter(L.LightningModule):
     def _invert(self, batch: InversionBatch, rows: slice) -> Parts:
         prompts = tuple(key.prompt for key in batch.keys[rows])
         how = None if batch.keys[0].kind == ENCODED else self.inversion
-        trip = round_trip(self.backbone, batch.images[rows], prompts, how, self.stopwatch.stage)
+        trip = round_trip(self.backbone, batch.images[rows], prompts, how, profiler_of(self.trainer).profile)
         noise = trip.noise
         if how is not None:
             for shot, latent, quality in zip(batch.shots[rows], noise.latent, trip.quality, strict=True):

@@ -1,20 +1,18 @@
 """What can be seen while a diffusion model trains: the curve of its losses, and images made with its weights so far."""
 
 import csv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import WeightAveraging
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import save_image
 
 from augment.images.pixels import to_float
+from augment.pretrain.average import DenoiserAverage
 from augment.pretrain.base import Pretraining
 
 COLUMNS = 8
@@ -34,7 +32,7 @@ class Progress(L.Callback):
         average: Whose weights make the samples.
     """
 
-    def __init__(self, folder: Path, every: int, average: WeightAveraging) -> None:
+    def __init__(self, folder: Path, every: int, average: DenoiserAverage) -> None:
         self.folder = folder
         self.every = every
         self.average = average
@@ -100,21 +98,9 @@ class Progress(L.Callback):
         if self.points:
             draw_losses(self.folder / "loss.png", self.points)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        with self._averaged(trainer, pl_module):
+        with self.average.shown(pl_module):
             name, images = pl_module.preview(to_float(data.images[:COLUMNS].to(pl_module.device)))
         save_grid(self.folder / f"{name}-{trainer.global_step:07d}.png", images)
-
-    @contextmanager
-    def _averaged(self, trainer: L.Trainer, pl_module: Pretraining) -> Iterator[None]:
-        """Put the averaged weights in the place of the trained ones for a while, by the hooks that validation uses."""
-        if trainer.global_step <= pl_module.denoising_from:  # there is no average yet
-            yield
-            return
-        self.average.on_validation_epoch_start(trainer, pl_module)
-        try:
-            yield
-        finally:
-            self.average.on_validation_epoch_end(trainer, pl_module)
 
 
 def write_losses(path: Path, points: list[tuple[int, str, float]]) -> None:

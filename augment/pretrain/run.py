@@ -57,7 +57,7 @@ def pretrain(
     """
     folder = output / "model"
     tested = data.source.test  # so that a folder that does not exist is found before the training is spent
-    average = DenoiserAverage(model.denoising_from)
+    average = DenoiserAverage()
     checkpoint = ModelCheckpoint(
         output / "checkpoints", filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every
     )
@@ -73,7 +73,7 @@ def pretrain(
         if begun is not None and trainer.is_global_zero:
             log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
         trainer.fit(model, datamodule=data, ckpt_path=begun, weights_only=True)
-        average.on_train_end(trainer, model)  # a run that resumes at its last step has not come by it
+        average.apply(model)  # a run that resumes at its last step has not come by its end
     if not trainer.is_global_zero:
         return []
     if not trained:

@@ -24,6 +24,9 @@ from augment.errors import UserError
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a run that SIGTERM stopped."""
 
+SIGNALS = ("SIGTERM", "SIGUSR1")
+"""Those that Lightning would handle itself: SIGUSR1 under SLURM, where its checkpoint would land among the shards."""
+
 KEPT = "finished work is kept, run the same command again"
 POLL_SECONDS = 0.5
 APPEARS_WITHIN_SECONDS = 20.0
@@ -31,36 +34,62 @@ APPEARS_WITHIN_SECONDS = 20.0
 
 
 class Companions(L.Callback):
-    """Ends this process in good order on SIGTERM, and at once when another process of the same run has died.
+    """Starts the other processes of a run, and ends this one in good order on SIGTERM, at once when another has died.
 
-    Lightning's own watch kills the first process without a word when another dies, the others never learn that the
-    first one is gone, and its handler of SIGTERM broadcasts from within the signal, which may hang. Where torchrun or
-    SLURM started the processes, they do the watching. One object serves all trainers of a command.
+    Lightning's own watch would kill the first process without a word when another dies, the others would never learn
+    that the first one is gone, and its handler of SIGTERM broadcasts from within the signal, which may hang. So the
+    processes are started here, by the environment variables that Lightning documents for processes it did not start,
+    and our handler is set again after Lightning's. Where torchrun or SLURM started the processes, they do the
+    watching. One object serves all trainers of a command.
     """
 
     def __init__(self) -> None:
         self._children: list[Popen[bytes]] = []
         self._over = threading.Event()
         self._watching = False
+        self._stopped = False
+        self._handlers: dict[signal.Signals, Any] = {}
         self._speaks = os.environ.get("LOCAL_RANK", "0") == "0"
         if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
             signal.signal(signal.SIGTERM, self._stop)
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Start watching, and keep the trainer from replacing our handler of SIGTERM."""
-        self._speaks = trainer.is_global_zero
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        launched: list[Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
-        self._children += launched
-        launched.clear()  # so that Lightning's watch ends; only the first trainer starts processes
-        environment = getattr(trainer.strategy, "cluster_environment", None)
-        if self._watching:
+    def launch(self, trainer: L.Trainer) -> None:
+        """Start the trainer's other processes on this machine, if it runs by scripts and nobody else starts them.
+
+        To be called before the trainer runs. Later trainers of the same command share these processes, which run the
+        same command as this one; called in them, it watches the first process.
+        """
+        environment = getattr(trainer.strategy.launcher, "cluster_environment", None)
+        if self._watching or not isinstance(environment, LightningEnvironment):
             return
-        if self._children:
+        if not environment.creates_processes_externally:
+            os.environ |= {
+                "MASTER_ADDR": environment.main_address,
+                "MASTER_PORT": str(environment.main_port),
+                "NODE_RANK": str(environment.node_rank()),
+                "WORLD_SIZE": str(trainer.num_devices * trainer.num_nodes),
+                "LOCAL_RANK": "0",
+            }
+            command = [sys.executable, *sys.orig_argv[1:]]
+            ranks = range(1, trainer.num_devices)
+            self._children = [Popen(command, env=os.environ | {"LOCAL_RANK": str(rank)}) for rank in ranks]
             self._watch(self._dead_child)
-        elif trainer.local_rank > 0 and isinstance(environment, LightningEnvironment):
+        elif environment.local_rank() > 0:
             parent = os.getppid()
             self._watch(lambda: "process 1 is gone" if os.getppid() != parent else None)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Remember the handlers that are in place before Lightning sets its own."""
+        self._speaks = trainer.is_global_zero
+        self._handlers = {number: signal.getsignal(number) for number in signal.Signals if number.name in SIGNALS}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put our handlers back in the place of Lightning's, which restores them itself when it ends."""
+        self._handle()
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put our handlers back in the place of Lightning's, which restores them itself when it ends."""
+        self._handle()
 
     def close(self) -> None:
         """Stop watching: from here on the processes end at their own pace, and no longer speak to each other."""
@@ -69,8 +98,16 @@ class Companions(L.Callback):
         if dist.is_initialized():
             dist.destroy_process_group()  # left to the interpreter's end, its threads may abort or hang
 
+    def _handle(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._handlers.items():
+                if signal.getsignal(number) != handler:
+                    signal.signal(number, handler)
+
     def _stop(self, signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the clean-up is not to be interrupted
+        if self._stopped:  # the clean-up is not to be interrupted
+            return
+        self._stopped = True
         self._over.set()
         for child in self._children:
             child.terminate()

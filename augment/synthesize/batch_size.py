@@ -14,7 +14,7 @@ from augment.backbones.start import Start
 from augment.dataset.folder import check_folder
 from augment.dataset.manifest import describe_dataset, read_manifest
 from augment.images.pixels import to_uint8
-from augment.runtime.stopwatch import now
+from augment.runtime.profile import now
 from augment.runtime.trainer import MakeTrainer, default_trainer
 from augment.synthesize.plan import Plan
 from augment.synthesize.recipe import Recipe

@@ -21,7 +21,7 @@ from augment.mix.draws import Draws, noise_seed
 from augment.mix.method import Material
 from augment.runtime.dealing import deal, dealt_loader
 from augment.runtime.processes import check_shared
-from augment.runtime.stopwatch import Stopwatch
+from augment.runtime.profile import profile
 from augment.synthesize.plan import PlannedBatch, plan_batches
 from augment.synthesize.recipe import Recipe
 from augment.synthesize.synthesizer import SynthesisBatch
@@ -40,7 +40,6 @@ class SynthesisLoader(L.LightningDataModule):
         bank: Where the latents lie.
         keys: Their keys, by class.
         latent_shape: (C, h, w) of one latent.
-        stopwatch: Measures the mixing.
     """
 
     def __init__(
@@ -51,7 +50,6 @@ class SynthesisLoader(L.LightningDataModule):
         bank: LatentBank,
         keys: Mapping[int, tuple[LatentKey, ...]],
         latent_shape: tuple[int, int, int],
-        stopwatch: Stopwatch,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer units than processes
@@ -62,7 +60,6 @@ class SynthesisLoader(L.LightningDataModule):
         self.bank = bank
         self.keys = keys
         self.latent_shape = latent_shape
-        self.stopwatch = stopwatch
         self.pending: list[int] = []
         self._latent = lru_cache(maxsize=max(1, LATENT_CACHE_BYTES // (4 * math.prod(latent_shape))))(self._load)
 
@@ -86,7 +83,8 @@ class SynthesisLoader(L.LightningDataModule):
         return dealt_loader(self._batch, batches)
 
     def _batch(self, planned: PlannedBatch) -> SynthesisBatch:
-        with self.stopwatch.stage("mix"):
+        assert self.trainer is not None
+        with profile(self.trainer, "mix"):
             starts, records = zip(*(self._sample(s.label, s.index) for s in planned.samples), strict=True)
             return SynthesisBatch(planned, stack(list(starts)), records)
 

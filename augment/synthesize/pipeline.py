@@ -21,6 +21,7 @@ from augment.errors import UserError
 from augment.images.sources import ImageSource
 from augment.invert.fill import default_bank, invert
 from augment.runtime.processes import wait_for_all
+from augment.runtime.profile import StageProfiler, profiler_of
 from augment.runtime.trainer import MakeTrainer, default_trainer, device_name, progress_bar
 from augment.synthesize.loader import SynthesisLoader
 from augment.synthesize.notices import warn_of_other_start, warn_of_other_versions
@@ -77,7 +78,6 @@ def synthesize(
         recipe.inversion,
         recipe.method.latents,
         model.compiled,
-        model.stopwatch,
         (output,),
         make_trainer,
         show_progress,
@@ -85,8 +85,8 @@ def synthesize(
     begun = time.perf_counter()
     model.backbone.cast(model.precision)
     shape = model.backbone.latent_shape
-    loader = SynthesisLoader(recipe, output, overwrite, inverted.bank, inverted.keys, shape, model.stopwatch)
-    writer = ShardWriter(output, recipe.plan.image_format, model.stopwatch)
+    loader = SynthesisLoader(recipe, output, overwrite, inverted.bank, inverted.keys, shape)
+    writer = ShardWriter(output, recipe.plan.image_format)
     trainer = make_trainer([writer, *progress_bar("synthesize", show_progress)])
     trainer.predict(model, datamodule=loader, return_predictions=False)
     wait_for_all(trainer, output)
@@ -100,7 +100,8 @@ def synthesize(
             raise UserError("output", f"{', '.join(missing)} in '{output}' not written", "run the same command again")
         seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
         if images or not (output / "run.json").is_file():
-            profile = model.stopwatch.report(sum(seconds.values())) if model.stopwatch.running else None
+            profiler = profiler_of(trainer)
+            profile = profiler.report(sum(seconds.values())) if isinstance(profiler, StageProfiler) else None
             write_run(output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile)
         close_folder(output, shards)
         if not (output / "README.md").exists():  # whoever has edited it keeps it

@@ -14,7 +14,7 @@ from augment.errors import UserError
 from augment.images.pixels import to_uint8
 from augment.invert.inversion import Inversion
 from augment.runtime.halving import Halving
-from augment.runtime.stopwatch import Stopwatch
+from augment.runtime.profile import profile
 from augment.synthesize.plan import PlannedBatch
 
 
@@ -102,7 +102,6 @@ class Synthesizer(L.LightningModule):
         self.precision: Precision = precision
         self.sampler = sampler
         self.compiled = compile
-        self.stopwatch = Stopwatch()
         self.denoising: Halving[Tensor] = Halving("denoising", "--batch_size")
         self.decoding: Halving[Tensor] = Halving("decoding", "--batch_size")
         self._check()
@@ -171,9 +170,9 @@ class Synthesizer(L.LightningModule):
 
     def predict_step(self, batch: SynthesisBatch, batch_idx: int) -> Generated:
         """Images of the batch; on an accelerator they are still being made when this returns."""
-        with self.stopwatch.stage("denoise"):
+        with profile(self.trainer, "denoise"):
             latents = torch.cat(self.denoising(lambda rows: self._denoise(batch.start.take(rows)), len(batch)))
-        with self.stopwatch.stage("decode"):
+        with profile(self.trainer, "decode"):
             parts = self.decoding(lambda rows: self.backbone.decode(latents[rows]), len(batch))
             return to_host(torch.cat(parts), self.precision)
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from PIL import Image
 from torch import Tensor
 
 from augment.dataset.shards import ImageFormat, ShardFile, encode_image
 from augment.errors import UserError
-from augment.runtime.stopwatch import Stopwatch
+from augment.runtime.profile import profiler_of
 from augment.synthesize.plan import PlannedBatch
 from augment.synthesize.synthesizer import Generated, SynthesisBatch
 
@@ -28,13 +29,12 @@ class ShardWriter(L.Callback):
     Args:
         folder: Of the dataset.
         image_format: Of the images in the shards.
-        stopwatch: Measures the waiting and the writing.
     """
 
-    def __init__(self, folder: Path, image_format: ImageFormat, stopwatch: Stopwatch) -> None:
+    def __init__(self, folder: Path, image_format: ImageFormat) -> None:
         self.folder = folder
         self.image_format = image_format
-        self.stopwatch = stopwatch
+        self._profiler: Profiler = PassThroughProfiler()
         self._queue: queue.Queue[Made | None] = queue.Queue(QUEUED_BATCHES)
         self._error: Exception | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -42,6 +42,7 @@ class ShardWriter(L.Callback):
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the threads."""
+        self._profiler = profiler_of(trainer)
         cores = (os.cpu_count() or 2) // max(1, getattr(trainer, "num_devices", 1))
         self._pool = ThreadPoolExecutor(min(max(2, cores), MOST_ENCODERS), thread_name_prefix="encode")
         self._thread = threading.Thread(target=self._work, name="write", daemon=True)
@@ -58,12 +59,12 @@ class ShardWriter(L.Callback):
     ) -> None:
         """Hand a batch to the threads."""
         self._raise_error()
-        with self.stopwatch.stage("wait"):
+        with self._profiler.profile("wait"):
             self._queue.put((batch.planned, outputs, batch.records))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Wait until everything is on disk."""
-        with self.stopwatch.stage("wait"):
+        with self._profiler.profile("wait"):
             self._stop()
         self._raise_error()
 
@@ -101,7 +102,7 @@ class ShardWriter(L.Callback):
             planned, generated, records = item
             try:
                 pixels = generated.wait()
-                with self.stopwatch.stage("write"):
+                with self._profiler.profile("write"):
                     if planned.first:
                         shard = ShardFile(self.folder, planned.shard)
                     assert shard is not None and self._pool is not None

@@ -17,7 +17,7 @@ from augment.backbones.start import Sampler, Start
 from augment.cli import main
 from augment.errors import UserError
 from augment.runtime.halving import Halving
-from augment.runtime.stopwatch import Stopwatch
+from augment.runtime.profile import StageProfiler
 from augment.synthesize.batch_size import Timing, fastest_batch_size
 from augment.synthesize.synthesizer import Synthesizer
 
@@ -148,16 +148,26 @@ def test_auto_is_decided_once_per_dataset(
     assert "batch_size: 4 there, 2 here" in fails(main, ["synthesize", *job.args(folder)], 1)
 
 
-def test_stages_are_added_up_only_when_asked_for() -> None:
-    off, on = Stopwatch(), Stopwatch(running=True)
-    for watch in (off, on):
-        for name in ("denoise", "denoise", "write"):
-            with watch.stage(name):  # type: ignore[arg-type]
-                pass
-    assert not off.seconds
-    report = on.report(total=10.0)
+def test_stages_are_added_up_and_what_lightning_profiles_is_left_out() -> None:
+    profiler = StageProfiler()
+    for name in ("write", "denoise", "[Strategy]SingleDeviceStrategy.predict_step", "denoise"):
+        with profiler.profile(name):
+            pass
+    report = profiler.report(total=10.0)
     assert list(report) == ["denoise", "write", "other"]
-    assert report["other"] == pytest.approx(10.0 - on.seconds["denoise"])
+    assert report["other"] == pytest.approx(10.0 - profiler.seconds["denoise"])
+
+
+def test_a_run_that_is_not_profiled_never_waits_for_the_device(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wait(name: str) -> float:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(StageProfiler, "_now", staticmethod(wait))
+    folder = job.synthesize(tmp_path / "set", per_class=1)
+    assert json.loads((folder / "run.json").read_text())["profile"] is None
+    assert "where" not in capsys.readouterr().out
 
 
 def test_profile_says_where_the_seconds_went(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
