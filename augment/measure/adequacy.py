@@ -4,10 +4,8 @@ If plain samples lie far from the real images, or nobody can tell the class of a
 ways to mix latents says little about them, whatever its intervals.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,7 +21,6 @@ from augment.invert.inversion import round_trip
 from augment.measure.extractor import Extractor
 from augment.measure.features import image_features
 from augment.measure.metrics import frechet_distance, frechet_name, recognised
-from augment.runtime.files import write_json
 from augment.synthesize.synthesizer import Synthesizer
 
 FAR = 10.0
@@ -35,7 +32,6 @@ FEW = 50
 MOST = 500
 """Images on each side of a distance, at most."""
 BATCH = 50
-NOTE = "adequacy.json"
 
 
 @dataclass(frozen=True)
@@ -103,17 +99,6 @@ class Adequacy:
             f"too far). The extractor recognises the class of {share(self.real_recognised)} of real images, of "
             f"{share(self.reconstructions_recognised)} of reconstructions{made}."
         )
-
-
-def read_adequacy(folder: Path) -> Adequacy | None:
-    """What a study's folder says of its backbone, if it was judged."""
-    path = folder / NOTE
-    return Adequacy(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-
-def write_adequacy(folder: Path, adequacy: Adequacy) -> None:
-    """Keep it in a study's folder."""
-    write_json(folder / NOTE, asdict(adequacy))
 
 
 def share(value: float) -> str:

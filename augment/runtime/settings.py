@@ -1,5 +1,6 @@
 """Are these the settings of a class? A mapping, parsed by the class's own type hints."""
 
+import inspect
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -20,12 +21,13 @@ def checked(kind: type, settings: Mapping[str, Any], argument: str, skip: Collec
     Raises:
         UserError: If one is not among the class's arguments, or has a value that it cannot take.
     """
+    known = [name for name in inspect.signature(kind).parameters if name not in skip]
+    if unknown := [name for name in settings if name not in known]:
+        raise UserError(argument, f"there is no setting '{unknown[0]}'", f"choose from {', '.join(known)}")
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(kind, "settings", skip=set(skip))
+    parser.add_class_arguments(kind, skip=set(skip))
     try:
-        parsed = parser.parse_object({"settings": dict(settings)})
+        return dict(parser.parse_object(dict(settings)).as_dict())
     except ArgumentError as error:
-        words = str(error).replace("Group 'settings' does not accept option", "there is no setting").split()
-        line = " ".join(words).replace("settings.", "")
-        raise UserError(argument, line, "see the documentation of the settings") from error
-    return dict(parsed.settings.as_dict())
+        problem = " ".join(str(error).split())
+        raise UserError(argument, problem, "give a value that this setting takes") from error

@@ -1,10 +1,13 @@
-"""What `classify study` does."""
+"""What `classify study` does: it runs the study, and then tells what was found."""
 
 import shlex
 
 from augment.commands.parsing import CommandParser
 from augment.runtime.quiet import quiet
-from classify.study.study import study
+from classify.report.report import write_report
+from classify.study.folder import StudyFolder
+from classify.study.settings import Study
+from classify.study.study import CellsFailed, study
 
 
 def study_command(args: list[str]) -> None:
@@ -12,7 +15,13 @@ def study_command(args: list[str]) -> None:
     quiet()
     parser = CommandParser(prog="classify study", description="Compare augmentation methods by accuracy.")
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
-    parser.add_function_arguments(study, skip={"command"})
+    parser.add_class_arguments(Study)
     config = parser.instantiate_classes(parser.parse_args(args))
     del config["config"]
-    study(**config, command=shlex.join(["classify", "study", *args]))
+    settings = Study(**config)
+    try:
+        study(settings, shlex.join(["classify", "study", *args]))
+    except CellsFailed:
+        write_report(StudyFolder(settings.output))
+        raise
+    write_report(StudyFolder(settings.output))

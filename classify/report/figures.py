@@ -7,9 +7,8 @@ import matplotlib
 from PIL import Image
 
 from augment.dataset.reader import read_shard
-from augment.images.few_shot import FewShotSet
-from augment.images.sources import ImageSource
 from classify.report.statistics import Estimate
+from classify.study.picture import GRID_CLASSES, grid
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -17,8 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE, GREY, ORANGE = "#2f6db3", "#8a8f98", "#d9822b"
-TILE = 64
-GRID_CLASSES = 10
 
 
 def colour(method: str) -> str:
@@ -114,24 +111,6 @@ def finish(figure: Figure, axes: Axes, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
-
-
-def grid(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
-    """Rows of images as one picture, small images enlarged without smoothing."""
-    width = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (width * (TILE + 2) - 2, len(rows) * (TILE + 2) - 2), "white")
-    for y, row in enumerate(rows):
-        for x, image in enumerate(row):
-            how = Image.Resampling.NEAREST if image.width < TILE else Image.Resampling.BICUBIC
-            sheet.paste(image.resize((TILE, TILE), how), (x * (TILE + 2), y * (TILE + 2)))
-    return sheet
-
-
-def real_grid(source: ImageSource, few_shot: FewShotSet, rows: int) -> Image.Image:
-    """The first real images of the first classes: a column per class."""
-    members = few_shot.shots[:GRID_CLASSES]
-    depth = min(rows, min(len(shots) for shots in members))
-    return grid([[source.image(shots[row]) for shots in members] for row in range(depth)])
 
 
 def synthetic_grid(shard: Path, rows: int) -> Image.Image:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import jinja2
 
+from classify.study.folder import StudyFolder
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -75,12 +77,12 @@ class Page:
     versions: str
 
 
-def render(folder: Path, page: Page) -> None:
-    """Write `report.html`, with every picture inside, and `report.md`, which refers to their files."""
+def render(folder: StudyFolder, page: Page) -> None:
+    """Write the report as HTML, with every picture inside, and as Markdown, which refers to their files."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
-    environment.filters["embed"] = lambda file: base64.b64encode((folder / file).read_bytes()).decode()
+    environment.filters["embed"] = lambda file: base64.b64encode((folder.path / file).read_bytes()).decode()
     environment.filters["plain"] = lambda text: text.replace("|", "\\|")
-    for name in ("report.html", "report.md"):
-        template = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
-        environment.autoescape = name.endswith("html")
-        (folder / name).write_text(environment.from_string(template).render(page=page), encoding="utf-8")
+    for kind in ("html", "md"):
+        template = (TEMPLATES / f"report.{kind}.jinja").read_text(encoding="utf-8")
+        environment.autoescape = kind == "html"
+        folder.page(kind).write_text(environment.from_string(template).render(page=page), encoding="utf-8")

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from augment.errors import UserError
-from augment.measure.adequacy import read_adequacy
 from classify.report.statistics import Estimate, estimate, ranks
+from classify.study.folder import StudyFolder
 
 
 @dataclass(frozen=True)
@@ -27,49 +25,48 @@ class Ranking:
         return dict(sorted(found.items(), key=lambda item: item[1].mean))
 
 
-def rank(studies: Sequence[Path]) -> Ranking:
+def rank(studies: Sequence[StudyFolder]) -> Ranking:
     """Rank the rows of studies by mean accuracy.
 
     Args:
-        studies: Folders of studies.
+        studies: Finished ones.
 
     Raises:
         UserError: If a folder holds no study's results, or the blocks have fewer than two rows in common.
     """
     blocks: dict[str, dict[str, float]] = {}
-    if twice := [folder for n, folder in enumerate(studies) if folder in studies[:n]]:
-        raise UserError(f"rank: '{twice[0]}' is given twice; name each study once")
-    names = [folder.name for folder in studies]
-    for folder in studies:
-        label = folder.name if names.count(folder.name) == 1 else folder
-        path = folder / "results.csv"
-        if not path.is_file():
-            raise UserError(f"rank: no '{path}'; give folders that `classify study` wrote")
-        for (classifier, shots), cells in pd.read_csv(path).groupby(["classifier", "shots"]):
+    paths = [study.path for study in studies]
+    if twice := [path for n, path in enumerate(paths) if path in paths[:n]]:
+        raise UserError("studies", f"'{twice[0]}' is given twice", "name each study once")
+    names = [path.name for path in paths]
+    for study in studies:
+        label = study.path.name if names.count(study.path.name) == 1 else study.path
+        for (classifier, shots), cells in study.table().groupby(["classifier", "shots"]):
             accuracy = cells.groupby("row")["top1"].mean()
             blocks[f"{label}, {classifier}, {shots} {'shot' if shots == 1 else 'shots'}"] = {
                 str(row): float(v) for row, v in accuracy.items()
             }
     common = [row for row in next(iter(blocks.values())) if all(row in scores for scores in blocks.values())]
     if len(common) < 2:
-        raise UserError(f"rank: the {len(blocks)} blocks of these studies have fewer than two rows in common")
+        problem = f"the {len(blocks)} blocks of these studies have fewer than two rows in common"
+        raise UserError("studies", problem, "leave out the studies that lack the rows")
     placed = [ranks({row: scores[row] for row in common}) for scores in blocks.values()]
     return Ranking(list(blocks), {row: [place[row] for place in placed] for row in common})
 
 
-def verdict(folder: Path) -> str | None:
+def verdict(study: StudyFolder) -> str | None:
     """Whether a study's backbone was good enough for its ranks to mean anything; None for one that was not judged."""
-    adequacy = read_adequacy(folder)
+    adequacy = study.adequacy()
     if adequacy is None:
         return None
-    cells = pd.read_csv(folder / "results.csv")
+    cells = study.table()
     if adequacy.recognition not in cells:
         return adequacy.verdict({})
     shares = cells.groupby("row")[adequacy.recognition].mean().dropna()
     return adequacy.verdict({str(row): float(share) for row, share in shares.items()})
 
 
-def print_ranking(ranking: Ranking, verdicts: Mapping[Path, str | None]) -> None:
+def print_ranking(ranking: Ranking, verdicts: Mapping[StudyFolder, str | None]) -> None:
     """Print the rows, best first, with their rank in each block, and what is to be thought of each study."""
     table = Table(title="rank by mean accuracy, 1 is best")
     table.add_column("row", no_wrap=True)
@@ -84,6 +81,6 @@ def print_ranking(ranking: Ranking, verdicts: Mapping[Path, str | None]) -> None
     for number, block in enumerate(ranking.blocks, 1):
         console.print(f"[{number}] {block}")
     console.print("Mean ± 95 % interval over blocks; too narrow where blocks share images.")
-    for folder, sentence in verdicts.items():
+    for study, sentence in verdicts.items():
         if sentence is not None:
-            console.print(f"{folder}: {sentence}")
+            console.print(f"{study}: {sentence}")

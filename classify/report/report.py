@@ -1,16 +1,12 @@
 """What did the study find? `results.csv`, `report.md` and a self-contained `report.html`."""
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from augment.images.sources import ImageSource
-from augment.measure.adequacy import read_adequacy
 from classify.report.pages import Page, Section, render
 from classify.report.sections import (
     block_section,
@@ -23,42 +19,40 @@ from classify.report.sections import (
 from classify.report.summary import BASELINE, Results, Summary, summarize
 from classify.report.tables import difference
 from classify.report.wording import TESTS, number, percent
+from classify.study.folder import StudyFolder
 
 TITLE = "Which augmentation gives the best classifier?"
 
 
-def write_report(
-    folder: Path,
-    results: Sequence[Results],
-    source: ImageSource,
-    config: Mapping[str, Any],
-    reference: str | None,
-    command: str,
-    skip_bad: bool,
-    missing: int,
-) -> None:
-    """Write the tables, figures and pages of a study, and print its tables.
+def write_report(folder: StudyFolder) -> None:
+    """Write the tables, figures and pages of a study, and print its tables; nothing if no cell is finished.
+
+    It is about the cells that the last run of the study asked for. Nothing but the folder is read, so a study that was
+    run elsewhere can be told here.
 
     Args:
-        folder: Of the study.
-        results: One per finished cell.
-        source: Where the real images come from.
-        config: Of the study.
-        reference: Row that all others are compared with, beside the baseline.
-        command: How the study was started.
-        skip_bad: Whether unreadable images were passed over.
-        missing: Cells that failed.
+        folder: A study's, which was run to its end.
+
+    Raises:
+        UserError: If it is none.
+
+    Example:
+        >>> write_report(StudyFolder("runs/study/digits"))  # doctest: +SKIP
     """
-    summary = summarize(results, reference)
-    adequacy = read_adequacy(folder)
+    run, config = folder.last_run(), folder.description()
+    results = folder.results(run)
+    if not results:
+        return
+    missing = len(run.cells) - len(results)
+    summary = summarize(results, run.reference)
+    adequacy = folder.adequacy()
     shares = {} if adequacy is None else recognised_shares(adequacy, results)
     answer = [summary.answer, *(block.answer for block in summary.blocks)]
     if missing:
-        answer.insert(0, f"{missing} of {missing + len(results)} cells failed and are missing from every figure below.")
+        answer.insert(0, f"{missing} of {len(run.cells)} cells failed and are missing from every figure below.")
     if adequacy is not None:
         answer.insert(0, adequacy.verdict(shares))
-    write_csv(folder / "results.csv", results)
-    (folder / "figures").mkdir(exist_ok=True)
+    folder.write_table(flat_table(results))
     sections = [
         None if adequacy is None else Section("Is the backbone good enough?", adequacy.sentence(shares)),
         Section("How to read the figures", TESTS),
@@ -66,13 +60,13 @@ def write_report(
         *(block_section(folder, block, summary, results) for block in summary.blocks),
         classes_section(summary, results),
         latents_section(folder, results),
-        images_section(folder, results, source, skip_bad),
+        images_section(folder, results, run),
     ]
     page = Page(
         TITLE,
         tuple(answer),
         tuple(section for section in sections if section is not None),
-        command,
+        run.command,
         json.dumps(config, indent=2, ensure_ascii=False),
         f"Real images: sha256 {config['source']['sha256']}…; every cell's key and its dataset's fingerprint stand in "
         f"results.csv. " + ", ".join(f"{name} {version}" for name, version in config["versions"].items()),
@@ -81,7 +75,7 @@ def write_report(
     print_tables(summary, answer, folder)
 
 
-def write_csv(path: Path, results: Sequence[Results]) -> None:
+def flat_table(results: Sequence[Results]) -> pd.DataFrame:
     """One line per cell, one column per figure."""
     flat = [
         {name: value for name, value in cell.items() if not isinstance(value, dict | list)}
@@ -89,10 +83,10 @@ def write_csv(path: Path, results: Sequence[Results]) -> None:
         | {f"seconds_{stage}": round(value, 3) for stage, value in cell["seconds"].items() if value is not None}
         for cell in results
     ]
-    pd.DataFrame(flat).to_csv(path, index=False)
+    return pd.DataFrame(flat)
 
 
-def print_tables(summary: Summary, answer: Sequence[str], folder: Path) -> None:
+def print_tables(summary: Summary, answer: Sequence[str], folder: StudyFolder) -> None:
     """Print a short table of each block and the answer to the terminal."""
     console = Console()
     if not console.is_terminal:
@@ -109,4 +103,4 @@ def print_tables(summary: Summary, answer: Sequence[str], folder: Path) -> None:
         console.print(table)
     for sentence in answer:
         console.print(sentence, highlight=False)
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    console.print(f"report: {folder.page('html')}", soft_wrap=True, highlight=False)

@@ -1,23 +1,19 @@
 """What does a study's report show? One function per section: its tables, its charts and what to look for."""
 
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
-from augment.dataset.shards import shard_name
-from augment.images.few_shot import choose_few_shot_set
-from augment.images.sources import ImageSource
 from augment.measure.adequacy import Adequacy
 from augment.measure.latents import LatentStatistics
 from augment.measure.metrics import is_frechet
-from classify.report.figures import accuracy_against, accuracy_bars, accuracy_by_shots, real_grid, synthetic_grid
+from classify.report.figures import accuracy_against, accuracy_bars, accuracy_by_shots, synthetic_grid
 from classify.report.pages import Picture, Section, Table, Value
 from classify.report.statistics import Estimate, estimate, rank_correlation
 from classify.report.summary import BASELINE, Block, Results, Summary, class_differences
 from classify.report.tables import accuracy_table, measures_table, pairs_table, value
 from classify.report.wording import number, percent
-from classify.study.cells import slug
+from classify.study.folder import LastRun, StudyFolder
+from classify.study.rows import slug
 
 GRID_ROWS = 3
 
@@ -31,19 +27,20 @@ def recognised_shares(adequacy: Adequacy, results: Sequence[Results]) -> dict[st
     return {row: sum(values) / len(values) for row, values in found.items()}
 
 
-def block_section(folder: Path, block: Block, summary: Summary, results: Sequence[Results]) -> Section:
+def block_section(folder: StudyFolder, block: Block, summary: Summary, results: Sequence[Results]) -> Section:
     """Tables and charts of one classifier at one number of shots."""
     name = f"{slug(block.classifier)}-shots{block.shots}"
     accuracy = {line.row: line.accuracy for line in block.lines}
     members = [c for c in results if (c["classifier"], c["shots"]) == (block.classifier, block.shots)]
     seeds = {row: [cell["top1"] for cell in members if cell["row"] == row] for row in accuracy}
-    accuracy_bars(folder / f"figures/accuracy-{name}.png", accuracy, seeds)
-    pictures = [Picture(f"figures/accuracy-{name}.png", "Accuracy", "Large: mean and 95 % interval; small: seeds.")]
+    file = folder.figure(f"accuracy-{name}")
+    accuracy_bars(folder.path / file, accuracy, seeds)
+    pictures = [Picture(file, "Accuracy", "Large: mean and 95 % interval; small: seeds.")]
     for measure in filter(is_frechet, summary.measures):
         distances = {line.row: line.measures[measure].mean for line in block.lines if measure in line.measures}
         if len(distances) > 1:
-            file = f"figures/{slug(measure)}-{name}.png"
-            accuracy_against(folder / file, accuracy, distances, f"{measure} (lower is closer)")
+            file = folder.figure(f"{slug(measure)}-{name}")
+            accuracy_against(folder.path / file, accuracy, distances, f"{measure} (lower is closer)")
             caption = "Does a synthetic set nearer to the real images train a better classifier?"
             found = rank_correlation([accuracy[row].mean for row in distances], list(distances.values()))
             if found is not None:
@@ -52,9 +49,10 @@ def block_section(folder: Path, block: Block, summary: Summary, results: Sequenc
     if len(accuracy) > 1:
         costs = {line.row: line.cost for line in block.lines if not math.isnan(line.cost)}
         label = "seconds of synthesis and training"
-        accuracy_against(folder / f"figures/cost-{name}.png", accuracy, costs, label, front=True)
+        file = folder.figure(f"cost-{name}")
+        accuracy_against(folder.path / file, accuracy, costs, label, front=True)
         caption = "Grey line: rows that no cheaper one beats (Pareto front). Latents are not counted: see below."
-        pictures.append(Picture(f"figures/cost-{name}.png", "Accuracy against cost", caption))
+        pictures.append(Picture(file, "Accuracy against cost", caption))
     tables = [("", accuracy_table(block, summary.reference)), ("Other measures", measures_table(block, summary))]
     if block.pairs:
         tables.append(("What mean adjustment changes", pairs_table(block)))
@@ -63,7 +61,7 @@ def block_section(folder: Path, block: Block, summary: Summary, results: Sequenc
     return Section(block.name, note, tuple(tables), tuple(pictures))
 
 
-def shots_section(folder: Path, summary: Summary) -> Section | None:
+def shots_section(folder: StudyFolder, summary: Summary) -> Section | None:
     """Accuracy against the number of real images, for classifiers that were trained at several."""
     pictures, tables = [], []
     for classifier in dict.fromkeys(block.classifier for block in summary.blocks):
@@ -74,8 +72,8 @@ def shots_section(folder: Path, summary: Summary) -> Section | None:
         for block in blocks:
             for line in block.lines:
                 curves.setdefault(line.row, {})[block.shots] = line.accuracy
-        file = f"figures/shots-{slug(classifier)}.png"
-        accuracy_by_shots(folder / file, curves)
+        file = folder.figure(f"shots-{slug(classifier)}")
+        accuracy_by_shots(folder.path / file, curves)
         pictures.append(Picture(file, classifier, f"Black, with its 95 % interval: {BASELINE}."))
         shots = [block.shots for block in blocks]
         rows = tuple(
@@ -105,19 +103,18 @@ def classes_section(summary: Summary, results: Sequence[Results]) -> Section | N
     return Section("Differences by class", note, tuple(tables)) if tables else None
 
 
-def latents_section(folder: Path, results: Sequence[Results]) -> Section | None:
+def latents_section(folder: StudyFolder, results: Sequence[Results]) -> Section | None:
     """Norm and channel bias of the inverted latents, and of what each row's sampler started from."""
     shots = max((cell["shots"] for cell in results if cell["dataset"]), default=0)
     made = {(c["row"], c["seed"]): c["dataset"] for c in results if c["dataset"] and c["shots"] == shots}
     seeds = sorted({seed for _, seed in made})
-    before = [folder / "inversions" / f"inverted-shots{shots}-seed{seed}.json" for seed in seeds]
-    found: dict[str, list[Path]] = {"sources (inverted images)": [path for path in before if path.is_file()]}
+    before = [folder.inversion("inverted", shots, seed) for seed in seeds]
+    notes = {"sources (inverted images)": [note["latents"] for note in before if note is not None]}
     for (row, _), dataset in made.items():
-        found.setdefault(row, []).append(folder / "sets" / f"{dataset}.json")
+        notes.setdefault(row, []).append((folder.set_note(dataset) or {}).get("latents"))
     rows = []
-    for name, paths in found.items():
-        notes = [json.loads(path.read_text(encoding="utf-8"))["latents"] for path in paths]
-        statistics = [LatentStatistics(**note) for note in notes if note is not None]
+    for name, found in notes.items():
+        statistics = [LatentStatistics(**latents) for latents in found if latents is not None]
         if statistics:
             estimates = [estimate([getattr(s, field) for s in statistics]) for field in ("norm", "norm_spread", "bias")]
             rows.append((Value(name, name), *(value(e, number(e)) for e in estimates)))
@@ -130,32 +127,28 @@ def latents_section(folder: Path, results: Sequence[Results]) -> Section | None:
     return Section("Latents before and after mixing", note, (("", table), costs)) if rows else None
 
 
-def latents_costs(folder: Path) -> Table:
+def latents_costs(folder: StudyFolder) -> Table:
     """Seconds that a seed spends on each kind of latents, and how well they lead back to the images."""
-    notes: dict[str, list[dict[str, float]]] = {}
-    for path in sorted(folder.glob("inversions/*.json")):
-        notes.setdefault(path.stem.split("-")[0], []).append(json.loads(path.read_text(encoding="utf-8")))
     rows = []
-    for kind, found in notes.items():
+    for kind, found in folder.inversions().items():
         images, seconds, psnr = (estimate([note[name] for note in found]) for name in ("new", "seconds", "psnr"))
         rows.append((Value(kind, kind), *(value(e, number(e)) for e in (images, seconds, psnr))))
     return Table(("latents", "new images", "seconds a seed", "round trip, dB"), tuple(rows))
 
 
-def images_section(folder: Path, results: Sequence[Results], source: ImageSource, skip_bad: bool) -> Section:
+def images_section(folder: StudyFolder, results: Sequence[Results], run: LastRun) -> Section:
     """Few-shot images and the first synthetic ones, a column per class."""
     seed, shots = min(cell["seed"] for cell in results), max(cell["shots"] for cell in results)
-    few_shot = choose_few_shot_set(source, shots, seed, skip_bad=skip_bad)
-    real_grid(source, few_shot, GRID_ROWS).save(folder / "figures/real.png")
-    pictures = [Picture("figures/real.png", "Real", f"Few-shot images of seed {seed}, a column per class.", True)]
+    caption = f"Few-shot images of seed {run.seed}, a column per class."
+    pictures = [Picture(folder.figure("real"), "Real", caption, True)]
     datasets: dict[str, list[str]] = {}
     for cell in results:
         rows = datasets.setdefault(cell["dataset"], []) if (cell["seed"], cell["shots"]) == (seed, shots) else []
         if cell["row"] not in rows:
             rows.append(cell["row"])
     for dataset, rows in datasets.items():
-        if dataset is not None and (shard := folder / "datasets" / dataset / shard_name(0)).is_file():
-            synthetic_grid(shard, GRID_ROWS).save(folder / f"figures/{dataset}.png")
-            pictures.append(Picture(f"figures/{dataset}.png", ", ".join(rows), "First synthetic images.", True))
+        if dataset is not None and (shard := folder.first_shard(dataset)) is not None:
+            synthetic_grid(shard, GRID_ROWS).save(folder.path / folder.figure(dataset))
+            pictures.append(Picture(folder.figure(dataset), ", ".join(rows), "First synthetic images.", True))
     note = f"{shots} shots, seed {seed}. All rows with the same mixing draw the same sources with the same weights."
     return Section("Images", note, (), tuple(pictures))

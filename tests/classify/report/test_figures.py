@@ -9,16 +9,14 @@ from augment.dataset.reader import read_shard
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageFolder
 from classify.report.figures import (
-    TILE,
     accuracy_against,
     accuracy_bars,
     accuracy_by_shots,
-    grid,
     pareto,
-    real_grid,
     synthetic_grid,
 )
 from classify.report.statistics import Estimate
+from classify.study.picture import TILE, grid, real_grid
 
 
 def tile(sheet: Image.Image, column: int, row: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from augment.errors import UserError
 from augment.measure.adequacy import Adequacy
 from classify.cli import main
 from classify.report.rank import rank
+from classify.study.folder import StudyFolder
 
 Fails = Callable[..., str]
 
@@ -30,7 +31,7 @@ def study(folder: Path, shots: int = 5, **accuracy: tuple[float, ...]) -> Path:
 def test_ranks_are_by_mean_accuracy_over_the_rows_that_all_studies_have(tmp_path: Path) -> None:
     first = study(tmp_path / "first", none=(0.5, 0.7), fix=(0.8, 0.6), nin=(0.1, 0.1))
     second = study(tmp_path / "second", 1, none=(0.9,), fix=(0.9,), cog=(1.0,))
-    ranking = rank([first, second])
+    ranking = rank([StudyFolder(first), StudyFolder(second)])
     assert ranking.blocks == ["first, resnet, 5 shots", "second, resnet, 1 shot"]
     assert ranking.table == {"none": [2, 1.5], "fix": [1, 1.5]}
     assert list(ranking.means) == ["fix", "none"]
@@ -49,7 +50,8 @@ def test_the_command_prints_the_best_first(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_studies_without_common_rows(tmp_path: Path) -> None:
-    folders = [study(tmp_path / "a", none=(0.5,), fix=(0.8,)), study(tmp_path / "b", none=(0.5,), nin=(0.8,))]
+    paths = [study(tmp_path / "a", none=(0.5,), fix=(0.8,)), study(tmp_path / "b", none=(0.5,), nin=(0.8,))]
+    folders = [StudyFolder(path) for path in paths]
     with pytest.raises(UserError, match="the 2 blocks of these studies have fewer than two rows in common"):
         rank(folders)
 
@@ -57,7 +59,7 @@ def test_studies_without_common_rows(tmp_path: Path) -> None:
 def test_studies_of_one_name_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "y").mkdir()
-    folders = [study(tmp_path / name / "out", none=(0.5,), fix=(0.8,)) for name in ("x", "y")]
+    folders = [StudyFolder(study(tmp_path / name / "out", none=(0.5,), fix=(0.8,))) for name in ("x", "y")]
     assert rank(folders).blocks == [f"{folder}, resnet, 5 shots" for folder in folders]
     with pytest.raises(UserError, match="out' is given twice; name each study once"):
         rank([folders[0], folders[0]])
@@ -65,4 +67,4 @@ def test_studies_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_study(tmp_path: Path, fails: Fails) -> None:
     error = fails(main, ["rank", str(tmp_path)], 1)
-    assert error == f"classify rank: rank: no '{tmp_path}/results.csv'; give folders that `classify study` wrote\n"
+    assert error == f"classify rank: studies: no '{tmp_path}/results.csv'; give folders that `classify study` wrote\n"

@@ -15,6 +15,7 @@ from classify.report.statistics import Comparison, Estimate, estimate
 from classify.report.summary import Block, Line, Summary, class_differences, summarize
 from classify.report.tables import accuracy_table, measures_table, pairs_table
 from classify.report.wording import number, p_value, percent, points
+from classify.study.folder import StudyFolder
 
 
 def cell(row: str, seed: int, top1: float, classifier: str = "resnet", shots: int = 5, **more: Any) -> dict[str, Any]:
@@ -208,7 +209,7 @@ def test_latents_are_read_from_the_notes_of_the_largest_shots(tmp_path: Path) ->
         note(tmp_path / "inversions" / f"inverted-shots5-seed{seed}.json", 0.7 + 0.2 * seed)
         note(tmp_path / "sets" / f"fix-0-{seed}.json", 1.0)
     (tmp_path / "sets" / "sdedit-0.json").write_text('{"latents": null}')  # does not start at t = T
-    ((_, table), (_, costs)) = latents_section(tmp_path, cells).tables
+    ((_, table), (_, costs)) = latents_section(StudyFolder(tmp_path), cells).tables
     assert [[shown.text.split(" ±")[0] for shown in row] for row in costs.rows] == [["inverted", "4", "8", "30"]]
     assert [[shown.text.split(" ±")[0] for shown in row] for row in table.rows] == [
         ["sources (inverted images)", "0.8", "0.1", "0.2"],
@@ -253,7 +254,7 @@ def test_pages_escape_what_they_show(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script> | a & b"
     table = Table(("row", evil), ((Value(evil, evil), Value("1", 1.0, strong=True, shade=-0.5)),))
     section = Section(evil, evil, ((evil, table),), (Picture("a.png", evil, evil),))
-    render(tmp_path, Page("Why?", (evil,), (section,), evil, "{}", "v"))
+    render(StudyFolder(tmp_path), Page("Why?", (evil,), (section,), evil, "{}", "v"))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     reader = Reader()
     reader.feed(page)

@@ -8,7 +8,8 @@ import pytest
 from augment.errors import UserError
 from augment.mix.draws import Mixing
 from augment.synthesize.plan import Plan
-from classify.study.cells import Entry, Row, make_contenders, make_groups, make_rows
+from classify.study.cells import make_groups
+from classify.study.rows import Entry, Row, make_contenders, make_rows
 from classify.train.batches import Batches
 
 BATCHES, MIXING, PLAN = Batches(image_size=32), Mixing(), Plan(per_class=7)
@@ -47,7 +48,10 @@ def test_an_entry_changes_what_it_names_and_no_more() -> None:
             r"row 'x': settings.power: method 'sdedit' has no such setting",
         ),
         ([Entry(name="x", mixing={"sources": 0})], r"row 'x', mixing: .*\"sources\""),
-        ([Entry(name="x", shots=[2])], r"row 'x': 2 shots are not among the study's shots \[1, 5\]; add them there"),
+        (
+            [Entry(name="x", shots=[2])],
+            r"row 'x': 2 shots are not among the study's shots \[1, 5\]; add them to `shots`",
+        ),
         ([Entry("fix/0", "none")], r"methods: 'none' names real images alone, not 'fix/0'; give that row another"),
         (["none", "none"], r"methods: 'none' and 'none' cannot be told apart"),
         (["fix/0", Entry(name="fix-0")], r"methods: 'fix/0' and 'fix-0' cannot be told apart; give one another name"),

@@ -386,12 +386,12 @@ def test_a_row_may_drop_what_is_not_recognised(config: Path, finished: Path, tmp
             "image_size: 'vit_tiny_patch16_224' cannot take",
         ),
         (["--methods", '["none", "nix/chm"]'], "methods: row 'nix/chm' has an unknown method 'nix/chm'; choose from"),
-        (["--mixing.sources", "3"], "methods: row 'fix/0' at 2 shots: sources: 3 is greater than the 2 shots"),
+        (["--mixing.sources", "3"], "methods: row 'fix/0' at 2 shots: mixing.sources: 3 is greater than the 2 shots"),
         (["--methods", '["slerp"]', "--shots", "[1, 3]"], "row 'slerp' at 1 shots: method: 'slerp' needs 2 sources"),
         (["--methods", '["text2img"]'], "row 'text2img' at 2 shots: model.prompt: 'a digit' is the same for all 3"),
         (
             ["--methods", '[{"method": "fix/0", "settings": {"strength": 0.5}}]'],
-            "row 'fix/0' at 2 shots: settings.strength: method 'fix/0' has no such setting",
+            "row 'fix/0': settings.strength: method 'fix/0' has no such setting",
         ),
         (["--methods", '[{"name": "x", "batches": {"cutmix": 1, "batch_size": 7}}]'], "row 'x': .* even number"),
         (["--methods", '[{"name": "x", "filter": "digits"}]'], "row 'x' has a filter, but no synthetic images"),
@@ -491,6 +491,7 @@ def test_test_images_are_seen_by_the_final_tests_alone(
     from augment.backbones.stable_diffusion import StableDiffusion
     from augment.invert.inversion import Inversion
     from augment.synthesize.synthesizer import Synthesizer
+    from classify.study.settings import Study
     from classify.study.study import study
     from classify.train.batches import Batches
 
@@ -516,7 +517,7 @@ def test_test_images_are_seen_by_the_final_tests_alone(
     monkeypatch.setattr(L.Trainer, "test", watched("test", test))
     monkeypatch.setattr(Runner, "run", run_watched)
     backbone = content["synthesizer"]["init_args"]["backbone"]["init_args"]["model"]
-    study(
+    settings = Study(
         str(tmp_path / "out"),
         Synthesizer(StableDiffusion(backbone), Inversion(steps=2, warn_psnr=0), steps=2),
         {"resnet": {"name": "test_resnet"}},
@@ -528,6 +529,7 @@ def test_test_images_are_seen_by_the_final_tests_alone(
         batches=Batches(batch_size=6, image_size=SIDE),
         extractor=content["extractor"],
     )
+    study(settings)
     images = len(witness.test)
     assert {how: witness.asked.count(how) for how in witness.asked} == {
         "before: hashed": 2 * images,

@@ -11,7 +11,8 @@ from torch import nn
 
 from augment.mix.draws import Mixing
 from augment.synthesize.plan import Plan
-from classify.study.cells import Group, make_contenders, make_groups, make_rows
+from classify.study.cells import Group, make_groups
+from classify.study.rows import make_contenders, make_rows
 from classify.study.runner import Event
 from classify.study.workers import accelerators, run_groups
 from classify.train.batches import Batches
