@@ -1,6 +1,7 @@
 """What does the classifier see? The few-shot set and the synthetic set as training batches, and the test images."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from classify.train.augmentation import Transform, mix, normalise, train_transfo
 from classify.train.batches import Batches as Batches
 from classify.train.filter import Filtered, keep_recognised
 from classify.train.order import Example, hold, in_proportion, pooled, replaced, shuffled
+from classify.train.sealed import Sealed
 from classify.train.synthetic import SyntheticSet, check_same_few_shot_set, read_index, shrink
 
 
@@ -57,11 +59,33 @@ class ClassificationData(L.LightningDataModule):
         self.synthetic = Path(synthetic) if synthetic is not None else None
         self.synthetic_filter = synthetic_filter
         self.filtered: Filtered | None = None
-        self.mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-        self.std: tuple[float, ...] = (0.5, 0.5, 0.5)
+        self.normalise_with((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         batches.check(synthetic is not None, processes=1)
         if self.synthetic is not None:
             check_same_few_shot_set(self.synthetic, self.few_shot)
+
+    def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Scale images as the network's weights expect; see `Classifier.normalisation`.
+
+        Args:
+            mean: Of each channel, of images in [0, 1].
+            std: Standard deviation of each channel.
+        """
+        self.mean = mean
+        self.std = std
+
+    @contextmanager
+    def sealed(self) -> Iterator[Sealed]:
+        """Keep the test images shut away inside this block, but for what its `opened` encloses.
+
+        However the block ends, the source is the open one again.
+        """
+        source = self.source
+        self.source = sealed = Sealed(source)
+        try:
+            yield sealed
+        finally:
+            self.source = source
 
     @property
     def num_classes(self) -> int:

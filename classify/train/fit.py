@@ -12,7 +12,6 @@ from augment.images.few_shot import FewShotSet
 from augment.images.sources import ImageSource
 from classify.train.classifier import Classifier
 from classify.train.data import ClassificationData
-from classify.train.sealed import Sealed
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,14 @@ def fit_and_test(model: Classifier, data: ClassificationData, trainer: L.Trainer
     The test images are sealed until the training is over; look at what is wrong with them before by
     `check_test_images`.
     """
-    data.mean, data.std = model.normalisation()
-    source = data.source
-    data.source = sealed = Sealed(source)
+    data.normalise_with(*model.normalisation())
     begun = time.perf_counter()
-    trainer.fit(model, datamodule=data)
-    trained = time.perf_counter()
-    with sealed.opened():
-        trainer.test(model, datamodule=data, verbose=False)
+    with data.sealed() as sealed:
+        trainer.fit(model, datamodule=data)
+        trained = time.perf_counter()
+        with sealed.opened():
+            trainer.test(model, datamodule=data, verbose=False)
     tested = time.perf_counter()
-    data.source = source
     seconds = {"train": trained - begun, "test": tested - trained}
     filtered = {} if data.filtered is None else {"filter": asdict(data.filtered)}
     return Fitted(model.results(data.few_shot.classes) | filtered, seconds)

@@ -8,6 +8,7 @@ import pytest
 
 from augment.errors import UserError
 from augment.images.sources import ImageFolder
+from augment.runtime.trainer import QUIET_TRAINER
 from classify.train.batches import Batches
 from classify.train.classifier import Classifier
 from classify.train.data import ClassificationData
@@ -83,6 +84,21 @@ def test_training_cannot_reach_the_test_images(train_folder: Path, test_folder: 
     assert trainer.global_step == 2
     assert set(tested) == {9}
     assert splits.source is leftover
+
+
+def test_a_training_that_fails_leaves_the_data_as_they_were(train_folder: Path, test_folder: Path) -> None:
+    splits = data(train_folder, test_folder)
+    before = splits.source
+
+    class Broken(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            raise ZeroDivisionError
+
+    trainer = L.Trainer(max_steps=2, **QUIET_TRAINER)
+    with pytest.raises(ZeroDivisionError):
+        fit_and_test(Broken(3, "test_resnet"), splits, trainer)
+    assert splits.source is before
+    assert len(splits.source.test) == 9
 
 
 def test_a_sealed_source_is_closed_again_after_a_failure(train_folder: Path, test_folder: Path) -> None:
