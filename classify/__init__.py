@@ -1,1 +1,63 @@
-"""Train a timm classifier on a few real images plus synthetic shards, and compare augmentation methods by accuracy."""
+"""Train a timm classifier on a few real images plus synthetic shards, and compare augmentation methods by accuracy.
+
+    import classify
+
+    result = classify.fit("runs/mine", source, "resnet18", synthetic="datasets/mine")
+    folder = classify.study(classify.Study("runs/study", synthesizer, {"resnet": {}}, source, ["none", "nin/chm"]))
+    classify.write_report(folder)
+
+Names are loaded when they are first used, so that the import is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from classify.report.report import write_report
+    from classify.study.folder import StudyFolder
+    from classify.study.rows import Entry
+    from classify.study.settings import Study
+    from classify.study.study import study
+    from classify.train.batches import Batches
+    from classify.train.classifier import Classifier
+    from classify.train.data import ClassificationData
+    from classify.train.fit import FitResult, fit
+
+__all__ = [
+    "Batches",
+    "ClassificationData",
+    "Classifier",
+    "Entry",
+    "FitResult",
+    "Study",
+    "StudyFolder",
+    "fit",
+    "study",
+    "write_report",
+]
+
+_HOMES = {
+    "Batches": "classify.train.batches",
+    "ClassificationData": "classify.train.data",
+    "Classifier": "classify.train.classifier",
+    "Entry": "classify.study.rows",
+    "FitResult": "classify.train.fit",
+    "Study": "classify.study.settings",
+    "StudyFolder": "classify.study.folder",
+    "fit": "classify.train.fit",
+    "write_report": "classify.report.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of the public face from its room (PEP 562)."""
+    if name == "study":
+        return import_module("classify.study")  # the room is its function too
+    if name not in _HOMES:
+        raise AttributeError(f"module 'classify' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The names of the public face."""
+    return __all__

@@ -199,7 +199,9 @@ class ImageFolder(ImageSource):
             Image.DecompressionBombError,
         ) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"image '{file}' cannot be read ({reason}); replace it or pass --skip-bad") from error
+            raise UserError(
+                f"image '{file}'", f"cannot be read ({reason})", "replace it, or pass over it with `skip_bad`"
+            ) from error
 
 
 class UnlabelledFolder(ImageFolder):

@@ -30,7 +30,7 @@ from classify.study.rows import WantedSet
 from classify.study.settings import Study
 from classify.study.synthesis import few_shot_set, latents_of, recipe_of
 from classify.train.data import ClassificationData
-from classify.train.fit import fit_and_test
+from classify.train.trial import fit_and_test
 
 
 @dataclass(frozen=True)

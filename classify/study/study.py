@@ -17,7 +17,7 @@ from classify.study.settings import Study
 from classify.study.synthesis import few_shot_set, latents_of
 from classify.study.terminal import StudyProgress, announce, say, stoppable
 from classify.study.workers import run_groups
-from classify.train.fit import check_test_images
+from classify.train.trial import check_test_images
 
 PICTURE_ROWS = 3
 """Real images of each class that the report shows."""

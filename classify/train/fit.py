@@ -1,63 +1,198 @@
-"""One classifier, trained and tested once: what `classify fit` does, and every cell of a study."""
+"""How does one get a classifier? Trained on real images, alone or with synthetic ones, tested once, and saved."""
 
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from augment.dataset.manifest import read_manifest
 from augment.errors import UserError
-from augment.images.few_shot import FewShotSet
-from augment.images.sources import ImageSource
+from augment.images.sources import ImageFolder, ImageSource
+from augment.measure.reference import Reference, make_reference
+from augment.runtime.files import write_json
+from augment.runtime.loggers import LoggerName, close_logger, make_logger
+from augment.runtime.settings import checked
+from classify.train.batches import Batches
+from classify.train.card import write_card
 from classify.train.classifier import Classifier
 from classify.train.data import ClassificationData
+from classify.train.trial import check_test_images, fit_and_test
+
+TRAINER: dict[str, Any] = {"log_every_n_steps": 20, "enable_checkpointing": False, "use_distributed_sampler": False}
+"""What Lightning's trainer is told: the last weights are the classifier, and the data module deals to processes."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a trained classifier scored, and how long that took."""
+class FitResult:
+    """A trained classifier.
 
-    results: dict[str, Any]
-    seconds: dict[str, float]
-
-
-def fit_and_test(model: Classifier, data: ClassificationData, trainer: L.Trainer) -> Fitted:
-    """Train for the trainer's fixed number of steps, then test the last weights once.
-
-    The test images are sealed until the training is over; look at what is wrong with them before by
-    `check_test_images`.
+    Attributes:
+        accuracy: Top-1 accuracy on the test images, in [0, 1].
+        per_class: The same of each class's test images, by its name.
+        metrics: All that `results.json` holds: other accuracies, the calibration error, the confusion matrix, seconds,
+            and what was measured on the synthetic set.
+        classifier: Folder that timm loads: `timm.create_model(f"local-dir:{classifier}", pretrained=True)`.
+        results: The file `results.json`.
+        card: The classifier's README.md.
     """
-    data.normalise_with(*model.normalisation())
-    begun = time.perf_counter()
-    with data.sealed() as sealed:
-        trainer.fit(model, datamodule=data)
-        trained = time.perf_counter()
-        with sealed.opened():
-            trainer.test(model, datamodule=data, verbose=False)
-    tested = time.perf_counter()
-    seconds = {"train": trained - begun, "test": tested - trained}
-    filtered = {} if data.filtered is None else {"filter": asdict(data.filtered)}
-    return Fitted(model.results(data.few_shot.classes) | filtered, seconds)
+
+    accuracy: float
+    per_class: dict[str, float]
+    metrics: dict[str, Any]
+    classifier: Path
+    results: Path
+    card: Path
 
 
-def check_test_images(source: ImageSource, few_shot: Sequence[FewShotSet]) -> None:
-    """Find what is wrong with the test images before any training is spent; nothing but the verdict comes out.
+def fit(
+    output: str | Path,
+    source: ImageSource,
+    classifier: str | Mapping[str, Any] = "resnet18",
+    synthetic: str | Path | None = None,
+    *,
+    shots: int | None = 5,
+    seed: int = 0,
+    steps: int = 1000,
+    batches: Batches = Batches(),  # noqa: B008  (frozen)
+    synthetic_filter: str | None = None,
+    skip_bad: bool = False,
+    extractor: str | None = None,
+    extractor_weights: str | None = None,
+    reference: str | Path | None = None,
+    half: bool = False,
+    logger: LoggerName = "csv",
+    show_progress: bool = True,
+) -> FitResult:
+    """Train a classifier for a fixed number of steps, test it once, and save it with its results and a card.
+
+    The same settings give the same classifier, and the numbers of `classify fit`. The test images choose nothing.
 
     Args:
-        source: Its test images are decoded and hashed, each once.
-        few_shot: All sets that will be trained on.
+        output: Folder to write `classifier/`, `results.json` and `curves/` to.
+        source: Gives the few-shot pool and the test images.
+        classifier: timm's name of the network, or the settings of `Classifier`, such as
+            `{"name": "resnet50", "pretrained": True, "lr": 3e-4}`.
+        synthetic: Folder of a synthetic dataset that was made with the same source, shots and seed; None trains on
+            real images alone.
+        shots: Real images per class; None takes the whole pool.
+        seed: Chooses the few-shot set, the initial weights and the order of the images.
+        steps: The classifier is trained for this many optimizer steps.
+        batches: How training batches are put together.
+        synthetic_filter: An extractor that drops the synthetic images whose class it does not recognise.
+        skip_bad: Pass over real images that cannot be read instead of stopping.
+        extractor: Compares the synthetic set with the real pool: `inception` for FID, `digits`, `clip`, `dinov2`, or a
+            timm model; None compares nothing.
+        extractor_weights: Local file of the extractor's weights.
+        reference: Folder of class folders to compare with instead of the pool.
+        half: Save the classifier in fp16.
+        logger: Keeps the training curves in `curves/`: `csv`, `tensorboard`, `wandb` or `none`.
+        show_progress: Whether to show a progress bar.
+
+    Returns:
+        The accuracies, all metrics, and where the files lie.
 
     Raises:
-        UserError: If a test image cannot be read, or has the content of a few-shot image.
+        UserError: If a setting is wrong, an image cannot be read, or the synthetic set was made from other images.
+
+    Example:
+        >>> import classify
+        >>> from augment.images.sources import Digits
+        >>> network = {"name": "test_resnet", "lr": 0.003}
+        >>> small = classify.Batches(batch_size=16, image_size=32)
+        >>> result = classify.fit("runs/classify/mine", Digits(), network, steps=5, batches=small)  # doctest: +SKIP
+        >>> result.accuracy  # doctest: +SKIP
+        0.1
     """
-    chosen = {shot.sha256: shot.name for members in few_shot for shot in members.all}
-    for item in source.test:
-        try:
-            source.image(item)
-        except UserError as error:
-            raise UserError(
-                f"test {str(error).split('; ')[0]}; no test image is ever passed over: replace it"
-            ) from error
-        if (name := chosen.get(source.sha256(item))) is not None:
-            raise UserError(f"test image '{item.name}' is also the few-shot image '{name}'; keep the two apart")
+    output = Path(output)
+    named = {"name": classifier} if isinstance(classifier, str) else classifier
+    settings = checked(Classifier, named, "classifier", skip=["num_classes"])
+    L.seed_everything(seed, verbose=False)
+    folder = None if synthetic is None else str(synthetic)
+    data = ClassificationData(source, shots, seed, folder, batches, skip_bad, synthetic_filter)
+    model = Classifier(data.num_classes, **settings)
+    curves = make_logger(logger, output / "curves", output.name)
+    options = TRAINER | {"default_root_dir": output, "logger": curves, "enable_progress_bar": show_progress}
+    trainer = L.Trainer(max_steps=steps, devices=1, **options)
+    try:
+        return train_and_save(model, data, trainer, output, extractor, extractor_weights, reference, half)
+    finally:
+        close_logger(curves)
+
+
+def train_and_save(
+    model: Classifier,
+    data: ClassificationData,
+    trainer: L.Trainer,
+    output: Path,
+    extractor: str | None = None,
+    extractor_weights: str | None = None,
+    reference: str | Path | None = None,
+    half: bool = False,
+) -> FitResult:
+    """What `fit` and the command do with a model, data and a trainer of any number of processes; the first one writes.
+
+    Args:
+        model: Is trained.
+        data: What it is trained and tested on.
+        trainer: Knows the number of steps.
+        output: See `fit`, as the other arguments.
+
+    Raises:
+        UserError: As `fit`.
+    """
+    measured = {"extractor": extractor, "reference": reference, "extractor_weights": extractor_weights}
+    check_synthetic_settings(data, measured)
+    model.check_size(data.batches.image_size)
+    real = None
+    if trainer.is_global_zero and data.synthetic is not None and extractor is not None:
+        real = real_features(data.synthetic, data, extractor, extractor_weights, reference)
+    check_test_images(data.source, [data.few_shot])
+    fitted = fit_and_test(model, data, trainer)
+    metrics = fitted.results | {"seconds": fitted.seconds}
+    results, classifier = output / "results.json", output / "classifier"
+    card = classifier / "README.md"
+    if trainer.is_global_zero:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(results, metrics)
+        model.save(classifier, data.few_shot.classes, data.batches.image_size, half)
+        if real is not None and data.synthetic is not None:
+            found = real.measure(data.synthetic, data.source, data.few_shot)
+            metrics |= found.values | {"caveats": found.caveats}
+            write_json(results, metrics)
+        card = write_card(output)
+    return FitResult(metrics["top1"], metrics["per_class"], metrics, classifier, results, card)
+
+
+def real_features(
+    synthetic: Path, data: ClassificationData, extractor: str, weights: str | None, reference: str | Path | None
+) -> Reference:
+    """The real images that a synthetic set is compared with, those of its classes."""
+    manifest = read_manifest(synthetic)
+    images = data.source if reference is None else ImageFolder(reference)
+    made = {manifest["classes"][shot["label"]] for shot in manifest["few_shot"]}
+    return make_reference(extractor, weights, images, manifest["config"]["resolution"], data.skip_bad, made)
+
+
+def check_synthetic_settings(data: ClassificationData, measured: Mapping[str, str | Path | None]) -> None:
+    """Refuse settings of a synthetic set where there is none; a study's row without one ignores them.
+
+    Args:
+        data: May have one.
+        measured: What the set would be compared with, by name.
+
+    Raises:
+        UserError: If there are such.
+    """
+    if data.synthetic is not None:
+        return
+    given: dict[str, object] = {}
+    for name, default in (("synthetic_use", "batch"), ("synthetic_smoothing", 0)):
+        if (value := getattr(data.batches, name)) != default:
+            given[f"batches.{name}"] = value
+    for name, value in ({"synthetic_filter": data.synthetic_filter} | dict(measured)).items():
+        if value is not None:
+            given[name] = f"'{value}'"
+    for name, value in given.items():
+        raise UserError(name, f"{value} means nothing without a synthetic set", "give its folder as `synthetic`")

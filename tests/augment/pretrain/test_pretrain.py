@@ -363,7 +363,7 @@ def test_unlabelled_images_at_any_depth(tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("broken")
     broken = UnlabelledFolder(tmp_path)
     assert PretrainData(broken, image_size=4, skip_bad=True).images.shape == (2, 3, 4, 4)
-    with pytest.raises(UserError, match=r"bad\.png' cannot be read"):
+    with pytest.raises(UserError, match=r"bad\.png': cannot be read"):
         _ = PretrainData(broken, image_size=4).images
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -283,7 +284,7 @@ def test_fit_names_a_broken_test_image(train_folder: Path, test_folder: Path, tm
     broken = shutil.copytree(test_folder, tmp_path / "test")
     (broken / "rød" / "01.png").write_bytes(b"no image")
     error = fails(main, fit_args(tmp_path / "out", train_folder, broken), 1)
-    assert "rød/01.png' cannot be read" in error
+    assert "rød/01.png': cannot be read" in error
 
 
 def test_two_processes_train_on_shards_and_test_every_image_once(
@@ -368,9 +369,9 @@ def test_half_precision_weights_meet_half_precision_images(train_folder: Path, m
 @pytest.mark.parametrize(
     ("option", "value", "text"),
     [
-        ("--data.batches.synthetic_use", "replace", "data.batches.synthetic_use: replace"),
-        ("--data.batches.synthetic_smoothing", "0.2", "data.batches.synthetic_smoothing: 0.2"),
-        ("--data.synthetic_filter", "digits", "data.synthetic_filter: 'digits'"),
+        ("--data.batches.synthetic_use", "replace", "batches.synthetic_use: replace"),
+        ("--data.batches.synthetic_smoothing", "0.2", "batches.synthetic_smoothing: 0.2"),
+        ("--data.synthetic_filter", "digits", "synthetic_filter: 'digits'"),
         ("--extractor", "digits", "extractor: 'digits'"),
         ("--reference", "real", "reference: 'real'"),
     ],
@@ -379,7 +380,8 @@ def test_fit_refuses_settings_of_a_synthetic_set_that_is_not_there(
     train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails, option: str, value: str, text: str
 ) -> None:
     error = fails(main, fit_args(tmp_path / "out", train_folder, test_folder, option, value), 1)
-    assert error == f"classify fit: {text} means nothing without --data.synthetic; give its folder\n"
+    remedy = r"give its folder as (`synthetic`|--data\.synthetic)"
+    assert re.fullmatch(rf"classify fit: {text} means nothing without a synthetic set; {remedy}\n", error)
 
 
 @pytest.mark.parametrize(

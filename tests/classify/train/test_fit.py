@@ -12,8 +12,8 @@ from augment.runtime.trainer import QUIET_TRAINER
 from classify.train.batches import Batches
 from classify.train.classifier import Classifier
 from classify.train.data import ClassificationData
-from classify.train.fit import check_test_images, fit_and_test
 from classify.train.sealed import Sealed
+from classify.train.trial import check_test_images, fit_and_test
 
 Fails = Callable[..., str]
 
@@ -32,7 +32,7 @@ def test_a_few_shot_image_among_the_test_images_is_refused(train_folder: Path, t
     leaked = splits.few_shot.all[4]
     file = test_copy / Path(leaked.name).parent / f"leak{Path(leaked.name).suffix}"
     shutil.copy(train_folder / leaked.name, file)
-    with pytest.raises(UserError, match=rf"leak.*is also the few-shot image '{leaked.name}'"):
+    with pytest.raises(UserError, match=rf"leak.*: is also the few-shot image '{leaked.name}'"):
         check_test_images(splits.source, [data(train_folder, test_copy).few_shot, splits.few_shot])
 
 
