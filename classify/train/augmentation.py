@@ -41,10 +41,8 @@ def train_transform(batches: Batches, mean: tuple[float, ...]) -> Transform:
             separate=True,
         )
     except (AssertionError, KeyError, ValueError) as error:
-        raise UserError(
-            f"batches.auto_augment: timm cannot make '{policy}' ({str(error) or type(error).__name__}); "
-            f"an example is rand-m9-mstd0.5"
-        ) from error
+        problem = f"timm cannot make '{policy}' ({str(error) or type(error).__name__})"
+        raise UserError("batches.auto_augment", problem, "give a policy such as rand-m9-mstd0.5") from error
     middle = TrivialAugmentWide() if batches.trivial_augment else second
     return Compose([*first.transforms, middle, *last.transforms])
 

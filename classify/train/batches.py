@@ -65,10 +65,8 @@ class Batches:
         """
         count = round(real * self.synthetic_fraction / (1 - self.synthetic_fraction))
         if count == 0 < self.synthetic_fraction:
-            raise UserError(
-                f"batches.synthetic_fraction: {self.synthetic_fraction} of a pool with {real} real images is no "
-                f"synthetic image; raise it"
-            )
+            problem = f"{self.synthetic_fraction} of a pool with {real} real images is no synthetic image"
+            raise UserError("batches.synthetic_fraction", problem, "raise it")
         return count
 
     @property
@@ -88,34 +86,33 @@ class Batches:
             UserError: If one does.
         """
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise UserError(f"batches.crop_scale: {list(self.crop_scale)} must rise, above 0 and up to 1")
+            problem = f"{list(self.crop_scale)} must rise, above 0 and up to 1"
+            raise UserError("batches.crop_scale", problem, "give the smallest share of the area first")
         if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
-            raise UserError(f"batches.crop_ratio: {list(self.crop_ratio)} must rise, above 0")
+            problem = f"{list(self.crop_ratio)} must rise, above 0"
+            raise UserError("batches.crop_ratio", problem, "give the smallest aspect ratio first")
         share, rest = divmod(self.batch_size, processes)
         if rest:
-            raise UserError(
-                f"batches.batch_size: {self.batch_size} images cannot be shared by {processes} processes; "
-                f"choose a multiple"
-            )
+            problem = f"{self.batch_size} images cannot be shared by {processes} processes"
+            raise UserError("batches.batch_size", problem, "choose a multiple")
         if (self.mixup or self.cutmix) and share % 2:
-            raise UserError(f"batches.batch_size: Mixup and CutMix need an even number per process, not {share}")
+            problem = f"Mixup and CutMix need an even number per process, not {share}"
+            raise UserError("batches.batch_size", problem, "choose another number")
         if self.trivial_augment and self.auto_augment is not None:
-            raise UserError(
-                f"batches.trivial_augment: not together with auto_augment '{self.auto_augment}'; choose one policy"
-            )
+            problem = f"not together with auto_augment '{self.auto_augment}'"
+            raise UserError("batches.trivial_augment", problem, "choose one policy")
         if not synthetic:
             return
         if self.synthetic_use == "batch":
             made = self.synthetic_count
             if made in {0, self.batch_size} and 0 < self.synthetic_fraction < 1:
-                raise UserError(
-                    f"batches.synthetic_fraction: {self.synthetic_fraction} of {self.batch_size} images is {made}; "
-                    f"raise batch_size or choose another fraction"
-                )
+                problem = f"{self.synthetic_fraction} of {self.batch_size} images is {made}"
+                remedy = "raise `batches.batch_size` or choose another fraction"
+                raise UserError("batches.synthetic_fraction", problem, remedy)
             if made % processes:
-                raise UserError(
-                    f"batches.synthetic_fraction: {made} synthetic images of a batch cannot be shared by {processes} "
-                    f"processes; choose another batch_size or fraction"
-                )
+                problem = f"{made} synthetic images of a batch cannot be shared by {processes} processes"
+                remedy = "choose another fraction or `batches.batch_size`"
+                raise UserError("batches.synthetic_fraction", problem, remedy)
         elif self.synthetic_use == "pool" and self.synthetic_fraction == 1:
-            raise UserError("batches.synthetic_fraction: 1 leaves no real image in the pool; use synthetic_use batch")
+            problem, remedy = "1 leaves no real image in the pool", "set `batches.synthetic_use` to batch"
+            raise UserError("batches.synthetic_fraction", problem, remedy)

@@ -25,7 +25,7 @@ def write_card(output: Path) -> Path:
     config, results = output / "classifier" / "config.json", output / "results.json"
     for path in (config, results):
         if not path.is_file():
-            raise UserError(f"folder: no '{path}'; give the output folder of a finished `classify fit`")
+            raise UserError("folder", f"no '{path}'", "give the output folder of a finished `classify fit`")
     card = output / "classifier" / "README.md"
     settings, scores = (json.loads(path.read_text(encoding="utf-8")) for path in (config, results))
     card.write_text(render(settings, scores, output.resolve().name), encoding="utf-8")

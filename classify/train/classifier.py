@@ -53,7 +53,7 @@ class Classifier(L.LightningModule):
     ) -> None:
         super().__init__()
         if num_classes < 2:
-            raise UserError("source: images of one class leave nothing to classify; add a folder for another class")
+            raise UserError("source", "images of one class leave nothing to classify", "add images of another class")
         self.settings = {"opt": optimizer, "lr": lr, "weight_decay": weight_decay}
         self.warmup_steps = warmup_steps
         self.description = {
@@ -91,10 +91,8 @@ class Classifier(L.LightningModule):
             network(torch.zeros(1, 3, side, side))
         except (AssertionError, RuntimeError, ValueError) as error:
             wanted = resolve_data_config({}, model=network)["input_size"][-1]
-            raise UserError(
-                f"batches.image_size: '{self.description['name']}' cannot take {side} px "
-                f"({str(error).splitlines()[0]}); it was made for {wanted}"
-            ) from error
+            problem = f"'{self.description['name']}' cannot take {side} px ({str(error).splitlines()[0]})"
+            raise UserError("batches.image_size", problem, f"it was made for {wanted}") from error
         network.train()
 
     def configure_optimizers(self) -> Any:
@@ -184,6 +182,7 @@ def create_network(name: str, pretrained: bool, num_classes: int, drop_rate: flo
         )
     except (RuntimeError, OSError, ValueError) as error:
         close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
-        hint = f"; similar names: {', '.join(close)}" if close else ""
-        raise UserError(f"model.name: timm cannot make '{name}' ({str(error).splitlines()[0]}){hint}") from error
+        remedy = f"similar names: {', '.join(close)}" if close else "choose one of `timm.list_models()`"
+        problem = f"timm cannot make '{name}' ({str(error).splitlines()[0]})"
+        raise UserError("model.name", problem, remedy) from error
     return network

@@ -63,10 +63,8 @@ def keep_recognised(
     seen = classify(synthetic)
     kept = tuple(e for e, label in zip(synthetic, seen, strict=True) if label in dict(e.soft or ((e.label, 1.0),)))
     if not kept:
-        raise UserError(
-            f"synthetic_filter: '{extractor}' recognises none of {len(synthetic)} synthetic images; "
-            f"choose another extractor or none"
-        )
+        problem = f"'{extractor}' recognises none of {len(synthetic)} synthetic images"
+        raise UserError("synthetic_filter", problem, "choose another extractor or none")
     names = {example.name for example in kept}
     lost = Counter(example.label for example in synthetic if example.name not in names)
     dropped = {name: lost[label] for label, name in enumerate(classes)}
@@ -99,9 +97,8 @@ def load_filter(extractor: str) -> tuple[Any, TimmFeatures]:
         return timm.create_model(name, pretrained=True).eval().requires_grad_(False), TimmFeatures(name)
     except LOADING_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"synthetic_filter: '{extractor}' cannot be loaded ({reason}); offline use digits or local-dir:FOLDER"
-        ) from error
+        problem = f"'{extractor}' cannot be loaded ({reason})"
+        raise UserError("synthetic_filter", problem, "offline use digits or local-dir:FOLDER") from error
 
 
 def class_means(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:

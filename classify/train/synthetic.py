@@ -123,10 +123,8 @@ def soft_label(record: dict[str, Any], num_classes: int, where: str) -> tuple[tu
     labels, weights = record.get("soft_labels") or [], record.get("soft_weights") or []
     fits = len(labels) == len(weights) and all(0 <= n < num_classes for n in labels) and all(w >= 0 for w in weights)
     if not fits or (labels and abs(sum(weights) - 1) > 1e-4):
-        raise UserError(
-            f"synthetic: {where} has soft_labels {labels} with soft_weights {weights}; expected classes below "
-            f"{num_classes} with weights of sum 1"
-        )
+        problem = f"{where} has soft_labels {labels} with soft_weights {weights}"
+        raise UserError("synthetic", problem, f"expected classes below {num_classes} with weights of sum 1")
     pairs = tuple((int(n), float(w)) for n, w in zip(labels, weights, strict=True))
     return () if pairs == ((record["label"], 1.0),) else pairs
 
@@ -160,18 +158,15 @@ def check_same_few_shot_set(folder: Path, few_shot: FewShotSet) -> None:
     """
     manifest = read_manifest(folder)
     if not manifest["shards"]:
-        raise UserError(f"synthetic: '{folder}' is not finished; run `augment synthesize` on it again")
+        raise UserError("synthetic", f"'{folder}' is not finished", "run `augment synthesize` on it again")
     if tuple(manifest["classes"]) != few_shot.classes:
-        raise UserError(
-            f"synthetic: '{folder}' has classes {manifest['classes'][:5]}, the source has "
-            f"{list(few_shot.classes)[:5]}; use the source it was made from"
-        )
-    theirs = {shot["sha256"]: shot["name"] for shot in manifest["few_shot"]}
-    labels = {shot["label"] for shot in manifest["few_shot"]}  # `--classes` may have left some out
-    ours = {shot.sha256: shot.name for shot in few_shot.all if shot.label in labels}
-    foreign = [(theirs | ours)[sha256] for sha256 in theirs.keys() ^ ours.keys()]
+        theirs, ours = manifest["classes"][:5], list(few_shot.classes)[:5]
+        problem = f"'{folder}' has classes {theirs}, the source has {ours}"
+        raise UserError("synthetic", problem, "use the `source` that it was made from")
+    mixed = {shot["sha256"]: shot["name"] for shot in manifest["few_shot"]}
+    labels = {shot["label"] for shot in manifest["few_shot"]}  # others may have been left out
+    trained = {shot.sha256: shot.name for shot in few_shot.all if shot.label in labels}
+    foreign = [(mixed | trained)[sha256] for sha256 in mixed.keys() ^ trained.keys()]
     if foreign:
-        raise UserError(
-            f"synthetic: '{folder}' was made from another few-shot set ('{min(foreign)}' is not in both); "
-            f"use the same source, --data.shots and --data.seed"
-        )
+        problem = f"'{folder}' was made from another few-shot set ('{min(foreign)}' is not in both)"
+        raise UserError("synthetic", problem, "use the same `source`, `shots` and `seed`")

@@ -422,7 +422,7 @@ def test_a_leaked_image_is_refused_before_anything_is_run(
     content["source"]["init_args"]["test_path"] = str(leaking)
     (tmp_path / "leak.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     error = fails(main, ["study", "--config", str(tmp_path / "leak.yaml"), "--output", str(tmp_path / "out")], 1)
-    assert re.search(r"test image 'blue sky/leaked-(\d\d).png' is also the few-shot image 'blue sky/\1.png'", error)
+    assert re.search(r"test image 'blue sky/leaked-(\d\d).png': is also the few-shot image 'blue sky/\1.png'", error)
     assert not (tmp_path / "out").exists()
 
 

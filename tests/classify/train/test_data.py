@@ -178,7 +178,7 @@ def test_another_few_shot_set_is_refused(dataset: Path, train_folder: Path, sett
 
 def test_a_larger_few_shot_set_is_refused(dataset: Path, train_folder: Path) -> None:
     """Five real images against three that were mixed is another comparison than the one asked for."""
-    with pytest.raises(UserError, match=r"another few-shot set.*--data\.shots"):
+    with pytest.raises(UserError, match=r"another few-shot set.*(`shots`|--data\.shots)"):
         data(train_folder, synthetic=dataset, shots=5)
 
 
@@ -210,7 +210,7 @@ def test_an_unfinished_dataset_is_refused(dataset: Path, train_folder: Path, tmp
 
 
 def test_no_dataset_is_refused(train_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not a dataset folder"):
+    with pytest.raises(UserError, match="is no dataset folder"):
         data(train_folder, synthetic=tmp_path)
 
 
@@ -376,11 +376,11 @@ def test_above_the_budget_real_images_are_decoded_when_drawn(train_folder: Path)
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"synthetic_fraction": 0.05}, r"synthetic_fraction: 0\.05 of 4 images is 0; raise batch_size or choose"),
-        ({"synthetic_fraction": 0.95}, r"synthetic_fraction: 0\.95 of 4 images is 4; raise batch_size or choose"),
+        ({"synthetic_fraction": 0.05}, r"synthetic_fraction: 0\.05 of 4 images is 0; raise `batches.batch_size` or choose"),
+        ({"synthetic_fraction": 0.95}, r"synthetic_fraction: 0\.95 of 4 images is 4; raise `batches.batch_size` or choose"),
         (
             {"synthetic_use": "pool", "synthetic_fraction": 1.0},
-            r"1 leaves no real image in the pool; use synthetic_use",
+            r"1 leaves no real image in the pool; set `batches.synthetic_use`",
         ),
         ({"batch_size": 5, "mixup": 0.8}, r"batch_size: Mixup and CutMix need an even number per process, not 5"),
     ],
