@@ -30,11 +30,14 @@ class FitCLI(TrainingCLI):
             "--reference",
             type=str | None,
             default=None,
-            help="Folder of class folders to compare with; by default what the few-shot set was drawn from.",
+            help="Folder of class folders that the synthetic set is compared with; by default the pool that the "
+            "few-shot set was drawn from.",
         )
-        parser.add_argument("--extractor_weights", type=str | None, default=None, help="Local file of its weights.")
+        parser.add_argument(
+            "--extractor_weights", type=str | None, default=None, help="Local file of the extractor's weights."
+        )
         parser.set_defaults({"data.source": {"class_path": "augment.images.sources.Digits"}})
-        add_switch(parser, "skip_bad", "Pass over unreadable images.")
+        add_switch(parser, "skip_bad", "Pass over real images that cannot be read instead of stopping.")
         parser.link_arguments("skip_bad", "data.skip_bad")
         parser.add_argument("--half", type=bool, default=False, help="Save the classifier in fp16.")
 

@@ -26,14 +26,14 @@ class Entry:
     """A row of the study that is more than a method's name.
 
     Args:
-        method: Makes the synthetic images; `none` is the classifier on real images alone.
-        name: Of the row; by default the method's.
+        method: The method that makes the synthetic images; `none` is the classifier on real images alone.
+        name: The row is called this; by default it has the method's name.
         shots: The row is run at these numbers of shots only; null is all of the study's.
-        settings: Of the method, such as `{strength: 0.3}`.
-        batches: What differs from the study's `batches`, such as `{auto_augment: rand-m9-mstd0.5}`.
-        mixing: What differs from the study's `mixing`.
-        plan: What differs from the study's `plan`.
-        filter: Extractor that drops the synthetic images whose class it does not recognise; null keeps all.
+        settings: The method's settings that differ from its authors', such as `{strength: 0.3}`.
+        batches: The settings that differ from the study's `batches`, such as `{auto_augment: rand-m9-mstd0.5}`.
+        mixing: The settings that differ from the study's `mixing`.
+        plan: The settings that differ from the study's `plan`.
+        filter: An extractor that drops the synthetic images whose class it does not recognise; null keeps all.
     """
 
     method: str = "none"

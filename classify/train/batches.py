@@ -17,20 +17,21 @@ class Batches:
         batch_size: Images per optimizer step, real and synthetic together, over all processes.
         synthetic_fraction: Share of the training images that is synthetic, where there is a synthetic set; a ratio of
             r synthetic images to one real is r / (1 + r).
-        synthetic_use: How that share comes about. `batch`: exactly so many in each batch. `replace`: each drawn real
-            image is replaced with that probability by a synthetic one made from it, or else of its class (DA-Fusion).
-            `pool`: real and synthetic images are shuffled together, each real one once a pass.
+        synthetic_use: How the synthetic images come into the batches. `batch`: each batch has exactly that share.
+            `replace`: each drawn real image is replaced with that probability by a synthetic one made from it, or else
+            of its class (DA-Fusion). `pool`: real and synthetic images are shuffled together, each real one once a
+            pass.
         synthetic_smoothing: Label smoothing of synthetic images alone; the classifier's own comes on top.
         image_size: Height and width the classifier sees.
-        crop_scale: Range of the area of timm's random resized crop.
-        crop_ratio: Range of its aspect ratio.
-        hflip: Probability of a horizontal flip.
+        crop_scale: timm's random resized crop takes a share of the area in this range.
+        crop_ratio: timm's random resized crop has an aspect ratio in this range.
+        hflip: Each image is flipped horizontally with this probability.
         color_jitter: Strength of timm's colour jitter; a policy takes its place.
         auto_augment: timm's policy string, such as `rand-m9-mstd0.5` for RandAugment; null is none.
-        trivial_augment: TrivialAugment (torchvision's wide one) as the policy.
+        trivial_augment: Take TrivialAugment (torchvision's wide one) as the policy.
         mixup: alpha of timm's Mixup, over real and synthetic images alike; 0 is none.
-        cutmix: alpha of timm's CutMix; 0 is none. With both, each batch gets one of the two.
-        workers: Loader processes.
+        cutmix: alpha of timm's CutMix; 0 is none. With Mixup too, each batch gets one of the two.
+        workers: This many processes load images; 0 loads them where the training runs.
         cache_gib: Real and synthetic images are held in memory, decoded, if they need less than this, each. Above it
             real images are decoded when drawn, and synthetic ones are streamed (with `replace`: read when drawn).
             Images at least twice as large as the smallest crop needs are reduced by a whole factor either way.

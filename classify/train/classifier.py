@@ -28,15 +28,15 @@ class Classifier(L.LightningModule):
     """Any timm model, trained for a fixed number of optimizer steps; no epoch is ever chosen.
 
     Args:
-        num_classes: Set from the data.
-        name: timm's model name, such as `resnet50` or `local-dir:FOLDER`.
+        num_classes: Number of classes, which the command takes from the data.
+        name: timm's name of the model, such as `resnet50` or `local-dir:FOLDER`.
         pretrained: Start from timm's weights (downloaded once) instead of from random ones.
-        optimizer: timm's optimizer name.
+        optimizer: timm's name of the optimizer.
         lr: Peak learning rate of the cosine schedule.
-        weight_decay: Not applied to biases and norms.
-        warmup_steps: Optimizer steps over which the learning rate rises.
-        label_smoothing: Of the cross-entropy.
-        drop_rate: timm's dropout before the head.
+        weight_decay: Weight decay of all weights but biases and norms.
+        warmup_steps: The learning rate rises over this many optimizer steps.
+        label_smoothing: The cross-entropy smooths all labels by this share.
+        drop_rate: Rate of the dropout before the head.
     """
 
     def __init__(

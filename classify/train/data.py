@@ -30,9 +30,9 @@ class ClassificationData(L.LightningDataModule):
     """A few-shot set, the synthetic dataset made from it, and the test images.
 
     Args:
-        source: Where the real images come from.
-        shots: Real images per class; null takes the whole pool.
-        seed: Chooses the few-shot set: the same seed as the synthetic dataset's. It orders the training images too.
+        source: Gives the real images: the few-shot pool and the test images.
+        shots: Number of real images per class; null takes the whole pool.
+        seed: Chooses the few-shot set and orders the training images; it must be the synthetic dataset's seed.
         synthetic: Folder of the synthetic dataset; null trains on real images alone.
         batches: How training batches are put together.
         skip_bad: Pass over real images that cannot be read instead of stopping.

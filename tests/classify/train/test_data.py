@@ -376,8 +376,14 @@ def test_above_the_budget_real_images_are_decoded_when_drawn(train_folder: Path)
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"synthetic_fraction": 0.05}, r"synthetic_fraction: 0\.05 of 4 images is 0; raise `batches.batch_size` or choose"),
-        ({"synthetic_fraction": 0.95}, r"synthetic_fraction: 0\.95 of 4 images is 4; raise `batches.batch_size` or choose"),
+        (
+            {"synthetic_fraction": 0.05},
+            r"synthetic_fraction: 0\.05 of 4 images is 0; raise `batches.batch_size` or choose",
+        ),
+        (
+            {"synthetic_fraction": 0.95},
+            r"synthetic_fraction: 0\.95 of 4 images is 4; raise `batches.batch_size` or choose",
+        ),
         (
             {"synthetic_use": "pool", "synthetic_fraction": 1.0},
             r"1 leaves no real image in the pool; set `batches.synthetic_use`",
