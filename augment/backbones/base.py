@@ -197,23 +197,27 @@ class Backbone(nn.Module, ABC):
         return first_order(network, schedule, z, noise, left, sampler.eta, start.seeds or ())
 
     def check_inversion(self, kind: InversionKind) -> None:
-        """Refuse an inversion that the family does not support."""
+        """Refuse an inversion that the family does not support.
+
+        Raises:
+            UserError: Naming those that it does.
+        """
         if kind not in self.inversions:
-            raise UserError(
-                f"inversion.kind: {type(self).__name__} cannot do '{kind}'; choose from {', '.join(self.inversions)}"
-            )
+            known = ", ".join(self.inversions)
+            raise UserError("inversion.kind", f"{type(self).__name__} cannot do '{kind}'", f"choose from {known}")
 
     def check_sampler(self, sampler: Sampler) -> None:
-        """Refuse a sampler that the family does not support."""
+        """Refuse a sampler that the family does not support.
+
+        Raises:
+            UserError: Naming those that it does.
+        """
         if sampler.kind not in self.samplers:
-            raise UserError(
-                f"sampler.kind: {type(self).__name__} cannot do '{sampler.kind}'; "
-                f"choose from {', '.join(self.samplers)}"
-            )
+            known = ", ".join(self.samplers)
+            raise UserError("sampler.kind", f"{type(self).__name__} cannot do '{sampler.kind}'", f"choose from {known}")
         if sampler.eta > 0 and (sampler.kind != "first-order" or "dpm++" not in self.samplers):
-            raise UserError(
-                f"sampler.eta: {sampler.eta} needs DDIM (a model that predicts eps or v, and `first-order`)"
-            )
+            needed = "needs DDIM (a model that predicts eps or v, and `sampler.kind` first-order)"
+            raise UserError("sampler.eta", f"{sampler.eta} {needed}", "leave it at 0")
 
     def _counted(self, z: Tensor, time: float, condition: Condition) -> Tensor:
         self.evaluations += len(z)
@@ -234,9 +238,9 @@ class Backbone(nn.Module, ABC):
     ) -> Noise:
         """Invert without guidance, then optimise the unconditional embeddings; Lightning's inference mode is left."""
         if self.dtype != torch.float32:
-            raise UserError("inversion.precision: null-text optimises by gradients, which need fp32")
+            raise UserError("inversion.precision", "null-text optimises by gradients, which need fp32", "use fp32")
         if guidance == 1:
-            raise UserError("inversion.guidance: null-text prepares for guidance, 1 is without; give the sampler's")
+            raise UserError("inversion.guidance", "null-text prepares for guidance, 1 is without", "give the sampler's")
         with torch.inference_mode(False), torch.no_grad():
             condition, empty = self.condition(prompts).clone(), self.unconditional(len(prompts)).clone()
 

@@ -55,7 +55,9 @@ class LatentBackbone(Backbone):
         self.image_size = resolution or int(self.denoiser.config.sample_size) * scale
         grid = scale * self.grid
         if self.image_size % grid:
-            raise UserError(f"backbone.resolution: {self.image_size} is not a multiple of {grid}; choose one that is")
+            raise UserError(
+                "backbone.resolution", f"{self.image_size} is not a multiple of {grid}", "choose one that is"
+            )
         side = self.image_size // scale
         self.latent_shape = (int(self.denoiser.config.in_channels), side, side)
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])

@@ -126,7 +126,11 @@ def undo_transfer(prediction: Prediction, z: Tensor, output: Tensor, step: Step)
     alpha, sigma = here.alpha, here.sigma
     if prediction == "epsilon":
         if alpha == 0:
-            raise UserError("inversion: an epsilon-predicting model cannot be inverted to zero signal; use `ddim`")
+            raise UserError(
+                "inversion.kind",
+                "an epsilon-predicting model cannot be inverted to zero signal",
+                "use `inversion.kind` ddim",
+            )
         a, b = there.alpha / alpha, there.sigma - there.alpha * sigma / alpha
     elif prediction == "v_prediction":
         a = there.alpha * alpha + there.sigma * sigma
@@ -152,7 +156,7 @@ def ddim_schedule(config: Mapping[str, Any], steps: int, pixels: bool = False) -
     scheduler = DDIMScheduler.from_config(config, clip_sample=config.get("clip_sample", pixels))
     total = int(scheduler.config.num_train_timesteps)
     if steps > total:
-        raise UserError(f"steps: {steps} is more than the {total} of the model's schedule; lower it")
+        raise UserError("steps", f"{steps} is more than the {total} of the model's schedule", "lower it")
     scheduler.set_timesteps(steps)
     alphas = scheduler.alphas_cumprod.double().tolist()
     last = float(scheduler.final_alpha_cumprod)

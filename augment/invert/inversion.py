@@ -23,9 +23,9 @@ def check_latent(latent: Tensor, what: str, remedy: str) -> None:
         UserError: If it is not finite, or zero.
     """
     if not bool(torch.isfinite(latent).all()):
-        raise UserError(f"{what} holds NaN or infinity; {remedy}")
+        raise UserError(what, "it holds NaN or infinity", remedy)
     if not bool(latent.any()):
-        raise UserError(f"{what} is all zeros; {remedy}")
+        raise UserError(what, "it is all zeros", remedy)
 
 
 ENCODED = "encoded"
@@ -152,7 +152,7 @@ def check_inverted(name: str, latent: Tensor, residual: float, how: Inversion) -
     Raises:
         UserError: Naming the image, its residual, and what helps.
     """
-    remedy = "try guidance 1, more steps or precision fp32"
+    remedy = "try `inversion.guidance` 1, more `inversion.steps` or `inversion.precision` fp32"
     norm = float(latent.float().square().mean().sqrt())
     measured = (
         f"residual {residual:.2g}, norm/sqrt(L) {norm:.3g}" if how.kind == "fixed-point" else f"norm/sqrt(L) {norm:.3g}"
@@ -160,8 +160,9 @@ def check_inverted(name: str, latent: Tensor, residual: float, how: Inversion) -
     check_latent(latent, f"inversion of image '{name}' ({how.kind}, guidance {how.guidance:g}; {measured})", remedy)
     if residual > DIVERGED:
         raise UserError(
-            f"inversion of image '{name}' diverged: residual {residual:.2g} after {how.iterations} iterations at "
-            f"guidance {how.guidance:g}; {remedy}"
+            f"inversion of image '{name}'",
+            f"it diverged, with residual {residual:.2g} after {how.iterations} iterations at guidance {how.guidance:g}",
+            remedy,
         )
 
 

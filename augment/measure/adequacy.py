@@ -122,7 +122,11 @@ def measure_adequacy(
     """
     first, second = (read(source, items, skip_bad) for items in halves(source.pool))
     if min(len(first), len(second)) < 2:
-        raise UserError(f"source: a pool of {len(source.pool)} images cannot be halved to judge the backbone by")
+        raise UserError(
+            "source",
+            f"a pool of {len(source.pool)} images cannot be halved to judge the backbone by",
+            "give four or more",
+        )
     images, names = zip(*second, strict=True)
     synthesizer.backbone.to(extractor.device).cast(synthesizer.precision)
     with torch.inference_mode():

@@ -96,7 +96,7 @@ def test_unreadable_images_are_passed_over_and_the_rest_keeps_its_classes(
     whole = source_features(extractor, source, source.pool)
     (folder / source.pool[2].name).write_bytes(b"no image")
     broken = ImageFolder(folder)
-    with pytest.raises(UserError, match=r"02\.png' cannot be read"):
+    with pytest.raises(UserError, match=r"02\.png': it cannot be read"):
         source_features(extractor, broken, broken.pool)
     for _ in ("computed", "from the cache"):
         features = source_features(extractor, broken, broken.pool, skip_bad=True, cache=tmp_path / "cache")

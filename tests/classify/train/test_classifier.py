@@ -283,7 +283,7 @@ def test_fit_names_a_broken_test_image(train_folder: Path, test_folder: Path, tm
     broken = shutil.copytree(test_folder, tmp_path / "test")
     (broken / "rød" / "01.png").write_bytes(b"no image")
     error = fails(main, fit_args(tmp_path / "out", train_folder, broken), 1)
-    assert "rød/01.png' cannot be read" in error
+    assert "rød/01.png': it cannot be read" in error
 
 
 def test_two_processes_train_on_shards_and_test_every_image_once(
