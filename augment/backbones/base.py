@@ -121,7 +121,7 @@ class Backbone(nn.Module, ABC):
     @property
     @abstractmethod
     def scheduler_config(self) -> Mapping[str, Any]:
-        """Of the checkpoint's own scheduler."""
+        """The configuration of the checkpoint's own scheduler."""
 
     @property
     def device(self) -> torch.device:
@@ -143,9 +143,9 @@ class Backbone(nn.Module, ABC):
         Args:
             latents: z_0 [B, C, h, w].
             prompts: One per latent.
-            steps: Of the schedule.
-            guidance: Of the inversion; `null-text` and `negative-prompt` invert without guidance and use it for the
-                way back.
+            steps: Steps of the schedule.
+            guidance: Guidance of the inversion; `null-text` and `negative-prompt` invert without guidance and use it
+                for the way back.
             kind: The algorithm.
             tolerance: See `fixed_point` and `null_text`.
             iterations: See `fixed_point` and `null_text`.
@@ -159,8 +159,7 @@ class Backbone(nn.Module, ABC):
         if kind == "null-text":
             return self._null_text(z, prompts, schedule, guidance, tolerance, iterations)
         condition = self.condition(prompts)
-        plain = kind == "negative-prompt" or guidance == 1
-        negative = None if plain else self.unconditional(len(prompts))
+        negative = self.unconditional(len(prompts)) if guidance != 1 and kind != "negative-prompt" else None
         network = partial(guided, self._counted, condition=condition, unconditional=negative, guidance=guidance)
         return Noise(*invert(kind, network, schedule, z, tolerance, iterations))
 
@@ -169,7 +168,7 @@ class Backbone(nn.Module, ABC):
 
         Args:
             start: Where to begin.
-            steps: Of the whole schedule.
+            steps: Steps of the whole schedule.
             guidance: Classifier-free guidance; 1 is without.
             sampler: How steps are made.
 
@@ -191,10 +190,9 @@ class Backbone(nn.Module, ABC):
         network = partial(self._guide(start, guidance, sampler.guidance_interval).output, self._counted)
         if sampler.kind == "dpm++":
             return multistep(network, self.scheduler_config, steps, z, noise, left)
-        schedule = self.schedule(steps)
         if sampler.kind == "midpoint":
-            return midpoint(network, schedule, z, noise, left)
-        return first_order(network, schedule, z, noise, left, sampler.eta, start.seeds or ())
+            return midpoint(network, self.schedule(steps), z, noise, left)
+        return first_order(network, self.schedule(steps), z, noise, left, sampler.eta, start.seeds or ())
 
     def check_inversion(self, kind: InversionKind) -> None:
         """Refuse an inversion that the family does not support.

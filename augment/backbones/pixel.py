@@ -18,12 +18,12 @@ class PixelDiffusion(Backbone):
     """A UNet2DModel checkpoint such as `google/ddpm-cifar10-32`, run by DDIM on pixels in [-1, 1].
 
     Args:
-        model: A Hub name, or a local folder in the same format.
-        variant: Weight files to load where the checkpoint has several.
-        revision: Branch, tag or commit on the Hub.
-        class_names: Of a class-conditional model, in the order of its indices: what a prompt may name. Without them
-            a prompt is the index. An unconditional model ignores prompts.
-        null_class: Index that a class-conditional model was trained with for "no class"; guidance needs it.
+        model: The checkpoint: a Hub name, or a local folder in the same format.
+        variant: The weight files to load where the checkpoint has several.
+        revision: The branch, tag or commit to take from the Hub.
+        class_names: The names of a class-conditional model's classes, in the order of its indices: what a prompt may
+            name. Without them a prompt is the index. An unconditional model ignores prompts.
+        null_class: The index that a class-conditional model was trained with for "no class"; guidance needs it.
     """
 
     inversions = ("ddim", "fixed-point")
@@ -70,7 +70,7 @@ class PixelDiffusion(Backbone):
 
     @property
     def scheduler_config(self) -> Mapping[str, Any]:
-        """Of the checkpoint's own scheduler."""
+        """The configuration of the checkpoint's own scheduler."""
         config: Mapping[str, Any] = self.pipeline.scheduler.config
         return config
 

@@ -76,7 +76,7 @@ def transfer(
     Args:
         prediction: What the output means.
         z: Latents at `source` [B, C, h, w].
-        output: Of the network.
+        output: The network's output.
         source: Where z stands.
         target: Where it goes; cleaner or noisier.
         clip: Limit of the predicted clean image.
@@ -95,7 +95,7 @@ def stochastic_transfer(
     Args:
         prediction: What the output means.
         z: Latents at the step's noisy end [B, C, h, w].
-        output: Of the network.
+        output: The network's output.
         step: The step down.
         eta: 0 is DDIM, 1 is DDPM.
         noise: Standard normal, like z.
@@ -146,8 +146,8 @@ def ddim_schedule(config: Mapping[str, Any], steps: int, pixels: bool = False) -
     """The levels that diffusers' DDIMScheduler visits, with the checkpoint's spacing, offset and rescaling.
 
     Args:
-        config: Of the checkpoint's scheduler, whatever its class.
-        steps: Of the sampler.
+        config: The configuration of the checkpoint's scheduler, whatever its class.
+        steps: Steps of the sampler.
         pixels: Whether x0 is an image; the clean latents of an autoencoder are never clipped unless told so.
 
     Raises:
@@ -176,8 +176,8 @@ def flow_schedule(config: Mapping[str, Any], steps: int, shift: float | None = N
     """The levels that diffusers' FlowMatchEulerDiscreteScheduler visits, with the checkpoint's shift.
 
     Args:
-        config: Of the checkpoint's scheduler.
-        steps: Of the sampler.
+        config: The configuration of the checkpoint's scheduler.
+        steps: Steps of the sampler.
         shift: The resolution's shift (`mu`) for checkpoints that shift dynamically.
     """
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)

@@ -1,4 +1,4 @@
-"""Which images are there? Labelled image sources, and how any image file becomes RGB and a tensor."""
+"""Which images are there? Labelled image sources."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -132,8 +132,8 @@ class ImageFolder(ImageSource):
     """A folder of class folders: `PATH/<class>/<image>`, any format that Pillow reads.
 
     Args:
-        path: Folder that holds one folder of training images per class.
-        test_path: The same for the test images; without it a classifier cannot be tested.
+        path: The folder that holds one folder of training images per class.
+        test_path: The folder that holds one folder of test images per class; without it a classifier cannot be tested.
     """
 
     def __init__(self, path: Path | str, test_path: Path | str | None = None) -> None:
@@ -216,8 +216,8 @@ class UnlabelledFolder(ImageFolder):
     """All images below a folder, at any depth, as one class; the test images are optional.
 
     Args:
-        path: Folder of training images.
-        test_path: Folder of images that the model card measures the finished model on.
+        path: The folder of training images.
+        test_path: The folder of images that the model card measures the finished model on.
     """
 
     @cached_property

@@ -85,7 +85,7 @@ class LatentBank:
             key: What decided it.
             latent: The latent.
             quality: Its round trip.
-            name: Of the image, for people.
+            name: The image's name, for people.
             unconditional: Its optimised unconditional embeddings [steps, S, D], where the inversion has them.
 
         Raises:

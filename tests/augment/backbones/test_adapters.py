@@ -78,7 +78,8 @@ def test_an_embedding_of_another_width_does_not_fit(model_folder: Path, tmp_path
 @pytest.mark.parametrize("name", ["owl.pt", "owl.bin"])
 def test_pickled_embeddings_are_refused(model_folder: Path, tmp_path: Path, name: str) -> None:
     torch.save({"<owl>": torch.ones(32)}, tmp_path / name)
-    with pytest.raises(UserError, match=rf"'.*{name}' is not one safetensors file .*, and pickled weights are never read"):
+    match = rf"'.*{name}' is not one safetensors file .*, and pickled weights are never read"
+    with pytest.raises(UserError, match=match):
         StableDiffusion(str(model_folder), embeddings=[str(tmp_path / name)])
 
 
