@@ -121,7 +121,7 @@ class Backbone(nn.Module, ABC):
     @property
     @abstractmethod
     def scheduler_config(self) -> Mapping[str, Any]:
-        """Of the checkpoint's own scheduler."""
+        """The configuration of the checkpoint's own scheduler."""
 
     @property
     def device(self) -> torch.device:
@@ -143,9 +143,9 @@ class Backbone(nn.Module, ABC):
         Args:
             latents: z_0 [B, C, h, w].
             prompts: One per latent.
-            steps: Of the schedule.
-            guidance: Of the inversion; `null-text` and `negative-prompt` invert without guidance and use it for the
-                way back.
+            steps: Steps of the schedule.
+            guidance: Guidance of the inversion; `null-text` and `negative-prompt` invert without guidance and use it
+                for the way back.
             kind: The algorithm.
             tolerance: See `fixed_point` and `null_text`.
             iterations: See `fixed_point` and `null_text`.
@@ -159,8 +159,7 @@ class Backbone(nn.Module, ABC):
         if kind == "null-text":
             return self._null_text(z, prompts, schedule, guidance, tolerance, iterations)
         condition = self.condition(prompts)
-        plain = kind == "negative-prompt" or guidance == 1
-        negative = None if plain else self.unconditional(len(prompts))
+        negative = self.unconditional(len(prompts)) if guidance != 1 and kind != "negative-prompt" else None
         network = partial(guided, self._counted, condition=condition, unconditional=negative, guidance=guidance)
         return Noise(*invert(kind, network, schedule, z, tolerance, iterations))
 
@@ -169,7 +168,7 @@ class Backbone(nn.Module, ABC):
 
         Args:
             start: Where to begin.
-            steps: Of the whole schedule.
+            steps: Steps of the whole schedule.
             guidance: Classifier-free guidance; 1 is without.
             sampler: How steps are made.
 
@@ -191,29 +190,32 @@ class Backbone(nn.Module, ABC):
         network = partial(self._guide(start, guidance, sampler.guidance_interval).output, self._counted)
         if sampler.kind == "dpm++":
             return multistep(network, self.scheduler_config, steps, z, noise, left)
-        schedule = self.schedule(steps)
         if sampler.kind == "midpoint":
-            return midpoint(network, schedule, z, noise, left)
-        return first_order(network, schedule, z, noise, left, sampler.eta, start.seeds or ())
+            return midpoint(network, self.schedule(steps), z, noise, left)
+        return first_order(network, self.schedule(steps), z, noise, left, sampler.eta, start.seeds or ())
 
     def check_inversion(self, kind: InversionKind) -> None:
-        """Refuse an inversion that the family does not support."""
+        """Refuse an inversion that the family does not support.
+
+        Raises:
+            UserError: Naming those that it does.
+        """
         if kind not in self.inversions:
-            raise UserError(
-                f"inversion.kind: {type(self).__name__} cannot do '{kind}'; choose from {', '.join(self.inversions)}"
-            )
+            known = ", ".join(self.inversions)
+            raise UserError("inversion.kind", f"{type(self).__name__} cannot do '{kind}'", f"choose from {known}")
 
     def check_sampler(self, sampler: Sampler) -> None:
-        """Refuse a sampler that the family does not support."""
+        """Refuse a sampler that the family does not support.
+
+        Raises:
+            UserError: Naming those that it does.
+        """
         if sampler.kind not in self.samplers:
-            raise UserError(
-                f"sampler.kind: {type(self).__name__} cannot do '{sampler.kind}'; "
-                f"choose from {', '.join(self.samplers)}"
-            )
+            known = ", ".join(self.samplers)
+            raise UserError("sampler.kind", f"{type(self).__name__} cannot do '{sampler.kind}'", f"choose from {known}")
         if sampler.eta > 0 and (sampler.kind != "first-order" or "dpm++" not in self.samplers):
-            raise UserError(
-                f"sampler.eta: {sampler.eta} needs DDIM (a model that predicts eps or v, and `first-order`)"
-            )
+            needed = "needs DDIM (a model that predicts eps or v, and `sampler.kind` first-order)"
+            raise UserError("sampler.eta", f"{sampler.eta} {needed}", "leave it at 0")
 
     def _counted(self, z: Tensor, time: float, condition: Condition) -> Tensor:
         self.evaluations += len(z)
@@ -234,9 +236,9 @@ class Backbone(nn.Module, ABC):
     ) -> Noise:
         """Invert without guidance, then optimise the unconditional embeddings; Lightning's inference mode is left."""
         if self.dtype != torch.float32:
-            raise UserError("inversion.precision: null-text optimises by gradients, which need fp32")
+            raise UserError("inversion.precision", "null-text optimises by gradients, which need fp32", "use fp32")
         if guidance == 1:
-            raise UserError("inversion.guidance: null-text prepares for guidance, 1 is without; give the sampler's")
+            raise UserError("inversion.guidance", "null-text prepares for guidance, 1 is without", "give the sampler's")
         with torch.inference_mode(False), torch.no_grad():
             condition, empty = self.condition(prompts).clone(), self.unconditional(len(prompts)).clone()
 

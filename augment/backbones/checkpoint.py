@@ -42,8 +42,10 @@ def locate(model: str, variant: str | None, revision: str | None) -> tuple[Path,
         folder = Path(DiffusionPipeline.download(model, variant=variant, revision=revision, use_safetensors=True))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"backbone.model: '{model}' is not a local folder and could not be had from the Hugging Face Hub "
-            f"({shorten(str(error), 160)}); check the name, or download it once while online"
+            "backbone.model",
+            f"'{model}' is not a local folder and could not be had from the Hugging Face Hub "
+            f"({shorten(str(error), 160)})",
+            "check the name, or download it once while online",
         ) from error
     return folder, f"{model}@{folder.name}{files}"  # a snapshot's folder is named after its commit
 
@@ -67,19 +69,21 @@ def check_family(model: str, folder: Path, family: str) -> None:
     """
     index = folder / "model_index.json"
     if not index.is_file():
-        raise UserError(f"backbone.model: '{model}' has no model_index.json; give a folder in diffusers' format")
+        raise UserError("backbone.model", f"'{model}' has no model_index.json", "give a folder in diffusers' format")
     found = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
     if found not in FAMILIES:
+        known = ", ".join(FAMILIES)
         raise UserError(
-            f"backbone.model: '{model}' holds a {found}, which is not supported; supported are {', '.join(FAMILIES)}"
+            "backbone.model", f"'{model}' holds a {found}, which is not supported", f"supported are {known}"
         )
     if FAMILIES[found] != family:
-        raise UserError(f"backbone.model: '{model}' holds a {found}; run it with --model.backbone {FAMILIES[found]}")
+        raise UserError("backbone.model", f"'{model}' holds a {found}", f"run it with `backbone` {FAMILIES[found]}")
     if not any(folder.rglob("*.safetensors")):
         raise UserError(
-            f"backbone.model: '{model}' has no safetensors weights, and pickled ones are never read; convert it on a "
-            f"machine where you trust it: {found}.from_pretrained('{model}', use_safetensors=False)"
-            f".save_pretrained('FOLDER')"
+            "backbone.model",
+            f"'{model}' has no safetensors weights, and pickled ones are never read",
+            f"convert it on a machine where you trust it: "
+            f"{found}.from_pretrained('{model}', use_safetensors=False).save_pretrained('FOLDER')",
         )
 
 
@@ -101,12 +105,14 @@ def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, *
         return pipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True, **(absent | components))
     except ImportError as error:
         raise UserError(
-            f"backbone.model: '{model}' needs a package ({shorten(str(error), 160)}); install it"
+            "backbone.model", f"'{model}' needs a package ({shorten(str(error), 160)})", "install it"
         ) from error
     except Exception as error:  # what a broken folder raises depends on the file and on three libraries
         raise UserError(
-            f"backbone.model: '{model}' cannot be loaded as a {pipeline.__name__} with safetensors weights "
-            f"({shorten(str(error), 160)})"
+            "backbone.model",
+            f"'{model}' cannot be loaded as a {pipeline.__name__} with safetensors weights "
+            f"({shorten(str(error), 160)})",
+            "mend the folder, or download it again",
         ) from error
 
 
@@ -136,7 +142,7 @@ def find_adapters(loras: Sequence[str], embeddings: Sequence[str]) -> list[Adapt
         UserError: If one cannot be had, or a package for it is not installed.
     """
     if loras and find_spec("peft") is None:
-        raise UserError("backbone.loras: LoRA weights need the package 'peft'; install chm-augment[lora]")
+        raise UserError("backbone.loras", "LoRA weights need the package 'peft'", "install chm-augment[lora]")
     found = [Adapter("loras", name, _adapter_file("loras", name)) for name in loras]
     return found + [Adapter("embeddings", name, _adapter_file("embeddings", name)) for name in embeddings]
 
@@ -158,7 +164,9 @@ def adapt(pipeline: Any, adapters: Sequence[Adapter]) -> None:
                 pipeline.load_textual_inversion(folder, weight_name=name, use_safetensors=True)
         except Exception as error:  # ValueError, KeyError, RuntimeError …: by library, all say "it does not fit"
             raise UserError(
-                f"backbone.{adapter.argument}: '{adapter.name}' does not fit the model ({shorten(str(error), 160)})"
+                f"backbone.{adapter.argument}",
+                f"'{adapter.name}' does not fit the model ({shorten(str(error), 160)})",
+                "give one that was trained for this model",
             ) from error
 
 
@@ -169,13 +177,15 @@ def _adapter_file(argument: str, name: str) -> Path:
             path = Path(snapshot_download(name, allow_patterns="*.safetensors"))
         except (OSError, ValueError) as error:
             raise UserError(
-                f"backbone.{argument}: '{name}' is not there and could not be had from the Hugging Face Hub "
-                f"({shorten(str(error), 160)}); check the name, or download it once while online"
+                f"backbone.{argument}",
+                f"'{name}' is not there and could not be had from the Hugging Face Hub ({shorten(str(error), 160)})",
+                "check the name, or download it once while online",
             ) from error
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     if len(files) != 1 or files[0].suffix != ".safetensors":
         raise UserError(
-            f"backbone.{argument}: '{name}' is not one safetensors file but {len(files)}; pickled weights are never "
-            f"read; name the file, or convert it"
+            f"backbone.{argument}",
+            f"'{name}' is not one safetensors file but {len(files)}, and pickled weights are never read",
+            "name the file, or convert it",
         )
     return files[0]

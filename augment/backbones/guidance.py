@@ -21,8 +21,8 @@ def guided(
         predict: The network.
         z: Latents [B, C, h, w].
         time: Where they stand.
-        condition: Of the prompts.
-        unconditional: Of "no prompt".
+        condition: What the prompts say.
+        unconditional: What stands for "no prompt".
         guidance: Weight of the difference between the two; 1 is without guidance.
     """
     if unconditional is None:
@@ -36,11 +36,12 @@ class Guide:
     """What leads a batch down the schedule, from its first step to its last.
 
     Attributes:
-        first: Of the prompts, down to the time `switch`.
-        late: Of the prompts from there on.
+        first: The condition of the prompts, down to the time `switch`.
+        late: The condition of the prompts from there on.
         switch: A time of the schedule.
-        negative: Of "no prompt"; None is without guidance.
-        embeddings: That take the place of those of `negative`, a set for each step [B, steps, S, D] (null-text).
+        negative: The condition for "no prompt"; None is without guidance.
+        embeddings: Embeddings that take the place of those of `negative`, a set for each step [B, steps, S, D]
+            (null-text).
         guidance: Weight of the difference between the two branches.
         low: The time below which guidance is left out.
         high: The time above which guidance is left out.

@@ -26,7 +26,7 @@ def invert(
     Args:
         kind: The algorithm; `negative-prompt` goes up as `ddim` or `euler` does.
         network: Guided prediction.
-        schedule: Of the sampler to be inverted.
+        schedule: The schedule of the sampler to be inverted.
         z: Clean latents [B, C, h, w].
         tolerance: See `fixed_point`.
         iterations: See `fixed_point`.
@@ -68,7 +68,7 @@ def fixed_point(
 
     Args:
         network: Guided prediction.
-        schedule: Of the sampler to be inverted.
+        schedule: The schedule of the sampler to be inverted.
         z: Clean latents [B, C, h, w].
         tolerance: Relative change below which an image has converged.
         iterations: Most iterations per step.
@@ -120,9 +120,9 @@ def null_text(
 
     Args:
         network: Guided prediction for given unconditional embeddings, and prediction without guidance.
-        schedule: Of the sampler.
+        schedule: The schedule of the sampler.
         clean: Clean latents z_0 [B, C, h, w].
-        embeddings: Of the empty prompt [B, S, D].
+        embeddings: Embeddings of the empty prompt [B, S, D].
         tolerance: Mean squared error at which an image's embeddings are good enough.
         iterations: Most optimiser steps per step of the sampler.
 

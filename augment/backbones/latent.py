@@ -21,9 +21,9 @@ class LatentBackbone(Backbone):
 
     Args:
         pipeline: diffusers' class for the family.
-        model: Hub name, local folder, or `digits`.
-        variant: Weight files to load where the checkpoint has several.
-        revision: Branch, tag or commit on the Hub.
+        model: The checkpoint: a Hub name, a local folder, or `digits`.
+        variant: The weight files to load where the checkpoint has several.
+        revision: The branch, tag or commit to take from the Hub.
         resolution: Height and width in pixels; None is what the checkpoint was trained at.
         loras: LoRA weights.
         embeddings: Textual-inversion embeddings.
@@ -55,7 +55,9 @@ class LatentBackbone(Backbone):
         self.image_size = resolution or int(self.denoiser.config.sample_size) * scale
         grid = scale * self.grid
         if self.image_size % grid:
-            raise UserError(f"backbone.resolution: {self.image_size} is not a multiple of {grid}; choose one that is")
+            raise UserError(
+                "backbone.resolution", f"{self.image_size} is not a multiple of {grid}", "choose one that is"
+            )
         side = self.image_size // scale
         self.latent_shape = (int(self.denoiser.config.in_channels), side, side)
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])
@@ -77,7 +79,7 @@ class LatentBackbone(Backbone):
 
     @property
     def scheduler_config(self) -> Mapping[str, Any]:
-        """Of the checkpoint's own scheduler."""
+        """The configuration of the checkpoint's own scheduler."""
         config: Mapping[str, Any] = self.pipeline.scheduler.config
         return config
 

@@ -18,12 +18,12 @@ class PixelDiffusion(Backbone):
     """A UNet2DModel checkpoint such as `google/ddpm-cifar10-32`, run by DDIM on pixels in [-1, 1].
 
     Args:
-        model: A Hub name, or a local folder in the same format.
-        variant: Weight files to load where the checkpoint has several.
-        revision: Branch, tag or commit on the Hub.
-        class_names: Of a class-conditional model, in the order of its indices: what a prompt may name. Without them
-            a prompt is the index. An unconditional model ignores prompts.
-        null_class: Index that a class-conditional model was trained with for "no class"; guidance needs it.
+        model: The checkpoint: a Hub name, or a local folder in the same format.
+        variant: The weight files to load where the checkpoint has several.
+        revision: The branch, tag or commit to take from the Hub.
+        class_names: The names of a class-conditional model's classes, in the order of its indices: what a prompt may
+            name. Without them a prompt is the index. An unconditional model ignores prompts.
+        null_class: The index that a class-conditional model was trained with for "no class"; guidance needs it.
     """
 
     inversions = ("ddim", "fixed-point")
@@ -50,7 +50,11 @@ class PixelDiffusion(Backbone):
         self.image_size = int(config.sample_size)
         self.latent_shape = (int(config.in_channels), self.image_size, self.image_size)
         if config.in_channels != 3:
-            raise UserError(f"backbone.model: '{model}' makes images of {config.in_channels} channels; RGB is needed")
+            raise UserError(
+                "backbone.model",
+                f"'{model}' makes images of {config.in_channels} channels, and RGB is needed",
+                "give a model of RGB images",
+            )
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])
 
     def load(self) -> None:
@@ -66,7 +70,7 @@ class PixelDiffusion(Backbone):
 
     @property
     def scheduler_config(self) -> Mapping[str, Any]:
-        """Of the checkpoint's own scheduler."""
+        """The configuration of the checkpoint's own scheduler."""
         config: Mapping[str, Any] = self.pipeline.scheduler.config
         return config
 
@@ -93,8 +97,8 @@ class PixelDiffusion(Backbone):
             UserError: If the model knows no such class.
         """
         if self.null_class is None:
-            remedy = ", or give --model.backbone.null_class" if self.classes else ""
-            raise UserError(f"guidance: this pixel model has no unconditional branch; use guidance 1{remedy}")
+            remedy = ", or give `backbone.null_class`" if self.classes else ""
+            raise UserError("guidance", "this pixel model has no unconditional branch", f"use `guidance` 1{remedy}")
         return Condition(torch.full((count,), self.null_class, device=self.device))
 
     def _class(self, prompt: str) -> int:
@@ -105,7 +109,7 @@ class PixelDiffusion(Backbone):
         if prompt.isdecimal() and int(prompt) < self.classes:
             return int(prompt)
         known = ", ".join(self.class_names[:20]) or f"0 to {self.classes - 1}"
-        raise UserError(f"prompt: '{prompt}' is no class of this model; a prompt must be one of {known}")
+        raise UserError("prompt", f"'{prompt}' is no class of this model", f"a `prompt` must be one of {known}")
 
     def schedule(self, steps: int) -> Schedule:
         """DDIM's noise levels."""

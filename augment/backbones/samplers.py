@@ -31,9 +31,9 @@ def first_order(
 
     Args:
         network: Guided prediction.
-        schedule: Of the sampler.
+        schedule: The schedule of the sampler.
         z: Latents [B, C, h, w].
-        noise: See above.
+        noise: Noise to be added to z, like z, or None.
         left: Steps to make.
         eta: Share of fresh noise (DDIM alone): 0 is deterministic, 1 is DDPM.
         seeds: One per latent; they decide the fresh noise.
@@ -68,10 +68,10 @@ def multistep(
 
     Args:
         network: Guided prediction.
-        config: Of the checkpoint's scheduler.
-        steps: Of the whole schedule.
+        config: The configuration of the checkpoint's scheduler.
+        steps: Steps of the whole schedule.
         z: Latents [B, C, h, w].
-        noise: See above.
+        noise: Noise to be added to z, like z, or None.
         left: Steps to make.
     """
     scheduler = DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", solver_order=2)

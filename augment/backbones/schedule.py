@@ -76,7 +76,7 @@ def transfer(
     Args:
         prediction: What the output means.
         z: Latents at `source` [B, C, h, w].
-        output: Of the network.
+        output: The network's output.
         source: Where z stands.
         target: Where it goes; cleaner or noisier.
         clip: Limit of the predicted clean image.
@@ -95,7 +95,7 @@ def stochastic_transfer(
     Args:
         prediction: What the output means.
         z: Latents at the step's noisy end [B, C, h, w].
-        output: Of the network.
+        output: The network's output.
         step: The step down.
         eta: 0 is DDIM, 1 is DDPM.
         noise: Standard normal, like z.
@@ -126,7 +126,11 @@ def undo_transfer(prediction: Prediction, z: Tensor, output: Tensor, step: Step)
     alpha, sigma = here.alpha, here.sigma
     if prediction == "epsilon":
         if alpha == 0:
-            raise UserError("inversion: an epsilon-predicting model cannot be inverted to zero signal; use `ddim`")
+            raise UserError(
+                "inversion.kind",
+                "an epsilon-predicting model cannot be inverted to zero signal",
+                "use `inversion.kind` ddim",
+            )
         a, b = there.alpha / alpha, there.sigma - there.alpha * sigma / alpha
     elif prediction == "v_prediction":
         a = there.alpha * alpha + there.sigma * sigma
@@ -142,8 +146,8 @@ def ddim_schedule(config: Mapping[str, Any], steps: int, pixels: bool = False) -
     """The levels that diffusers' DDIMScheduler visits, with the checkpoint's spacing, offset and rescaling.
 
     Args:
-        config: Of the checkpoint's scheduler, whatever its class.
-        steps: Of the sampler.
+        config: The configuration of the checkpoint's scheduler, whatever its class.
+        steps: Steps of the sampler.
         pixels: Whether x0 is an image; the clean latents of an autoencoder are never clipped unless told so.
 
     Raises:
@@ -152,7 +156,7 @@ def ddim_schedule(config: Mapping[str, Any], steps: int, pixels: bool = False) -
     scheduler = DDIMScheduler.from_config(config, clip_sample=config.get("clip_sample", pixels))
     total = int(scheduler.config.num_train_timesteps)
     if steps > total:
-        raise UserError(f"steps: {steps} is more than the {total} of the model's schedule; lower it")
+        raise UserError("steps", f"{steps} is more than the {total} of the model's schedule", "lower it")
     scheduler.set_timesteps(steps)
     alphas = scheduler.alphas_cumprod.double().tolist()
     last = float(scheduler.final_alpha_cumprod)
@@ -172,8 +176,8 @@ def flow_schedule(config: Mapping[str, Any], steps: int, shift: float | None = N
     """The levels that diffusers' FlowMatchEulerDiscreteScheduler visits, with the checkpoint's shift.
 
     Args:
-        config: Of the checkpoint's scheduler.
-        steps: Of the sampler.
+        config: The configuration of the checkpoint's scheduler.
+        steps: Steps of the sampler.
         shift: The resolution's shift (`mu`) for checkpoints that shift dynamically.
     """
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)

@@ -19,13 +19,13 @@ class StableDiffusion(LatentBackbone):
     signal, is read from the checkpoint's scheduler.
 
     Args:
-        model: A Hub name such as `stable-diffusion-v1-5/stable-diffusion-v1-5`, a local folder in the same
-            format, or `digits` for the small model that ships with this package.
-        variant: Weight files to load where the checkpoint has several, such as `fp16`.
-        revision: Branch, tag or commit on the Hub.
-        resolution: Height and width in pixels; by default what the checkpoint was trained at.
-        loras: LoRA weights: safetensors files, folders or Hub names.
-        embeddings: Textual-inversion embeddings: safetensors files, folders or Hub names.
+        model: The checkpoint: a Hub name such as `stable-diffusion-v1-5/stable-diffusion-v1-5`, a local folder in the
+            same format, or `digits` for the small model that ships with this package.
+        variant: The weight files to load where the checkpoint has several, such as `fp16`.
+        revision: The branch, tag or commit to take from the Hub.
+        resolution: Height and width of the images in pixels; by default what the checkpoint was trained at.
+        loras: LoRA weights to add to the model: safetensors files, folders or Hub names.
+        embeddings: Textual-inversion embeddings to add to the model: safetensors files, folders or Hub names.
     """
 
     inversions = ("ddim", "fixed-point", "null-text", "negative-prompt")

@@ -17,14 +17,15 @@ class StableDiffusion3(LatentBackbone):
     """A Stable Diffusion 3 or 3.5 checkpoint, run by Euler steps along the flow's velocity.
 
     Args:
-        model: A Hub name such as `stabilityai/stable-diffusion-3.5-medium`, or a local folder in the same format.
-        variant: Weight files to load where the checkpoint has several, such as `fp16`.
-        revision: Branch, tag or commit on the Hub.
-        resolution: Height and width in pixels; by default what the checkpoint was trained at.
-        loras: LoRA weights: safetensors files, folders or Hub names.
-        t5: Load the T5 text encoder, the largest of the three (about 9 GB in 16 bit); without it the model reads
-            prompts by its CLIP encoders alone, as its authors allow.
-        prompt_tokens: Longest prompt that T5 reads.
+        model: The checkpoint: a Hub name such as `stabilityai/stable-diffusion-3.5-medium`, or a local folder in the
+            same format.
+        variant: The weight files to load where the checkpoint has several, such as `fp16`.
+        revision: The branch, tag or commit to take from the Hub.
+        resolution: Height and width of the images in pixels; by default what the checkpoint was trained at.
+        loras: LoRA weights to add to the model: safetensors files, folders or Hub names.
+        t5: Whether to load the T5 text encoder, the largest of the three (about 9 GB in 16 bit); without it the model
+            reads prompts by its CLIP encoders alone, as its authors allow.
+        prompt_tokens: The longest prompt that T5 reads, in tokens.
     """
 
     inversions = ("euler", "fixed-point", "midpoint", "negative-prompt")

@@ -17,11 +17,12 @@ class StableDiffusionXL(LatentBackbone):
     """An SDXL base checkpoint, run by DDIM; images are conditioned as uncropped ones of the chosen resolution.
 
     Args:
-        model: A Hub name such as `stabilityai/stable-diffusion-xl-base-1.0`, or a local folder in the same format.
-        variant: Weight files to load where the checkpoint has several, such as `fp16`.
-        revision: Branch, tag or commit on the Hub.
-        resolution: Height and width in pixels; by default what the checkpoint was trained at.
-        loras: LoRA weights: safetensors files, folders or Hub names.
+        model: The checkpoint: a Hub name such as `stabilityai/stable-diffusion-xl-base-1.0`, or a local folder in the
+            same format.
+        variant: The weight files to load where the checkpoint has several, such as `fp16`.
+        revision: The branch, tag or commit to take from the Hub.
+        resolution: Height and width of the images in pixels; by default what the checkpoint was trained at.
+        loras: LoRA weights to add to the model: safetensors files, folders or Hub names.
     """
 
     inversions = ("ddim", "fixed-point", "null-text", "negative-prompt")

@@ -101,10 +101,10 @@ class Sampler:
     """How noise is turned into images, beside steps and guidance.
 
     Args:
-        kind: `first-order` is DDIM, or Euler for flow models; `midpoint` (flow models) asks the network twice a step;
-            `dpm++` (models that predict eps or v) is DPM-Solver++ 2M, good with 20 to 30 steps.
-        eta: Share of fresh noise in DDIM: 0 is deterministic, 1 is DDPM.
-        guidance_interval: Guidance acts while t / T lies between these two, and is left out elsewhere.
+        kind: How a step is made: `first-order` is DDIM, or Euler for flow models; `midpoint` (flow models) asks the
+            network twice a step; `dpm++` (models that predict eps or v) is DPM-Solver++ 2M, good with 20 to 30 steps.
+        eta: Share of fresh noise in DDIM's steps: 0 is deterministic, 1 is DDPM.
+        guidance_interval: Guidance acts while t / T lies between these two numbers, and is left out elsewhere.
     """
 
     kind: SamplerKind = "first-order"
@@ -117,8 +117,8 @@ class Condition:
     """What tells a network which image is wanted, one row per image.
 
     Attributes:
-        embeddings: Of the prompts [B, S, D]; the class index [B] where a model knows classes and no text.
-        pooled: Of the prompts as a whole [B, P], where the family uses it.
+        embeddings: Embeddings of the prompts [B, S, D]; the class index [B] where a model knows classes and no text.
+        pooled: Embeddings of the prompts as a whole [B, P], where the family uses it.
     """
 
     embeddings: Tensor

@@ -57,7 +57,7 @@ def choose_few_shot_set(
     names = source.classes
     for name in classes or ():
         if name not in names:
-            raise UserError(f"classes: unknown class '{name}'; the source has {', '.join(map(repr, names))}")
+            raise UserError("classes", f"unknown class '{name}'", f"the source has {', '.join(map(repr, names))}")
     members: list[list[Item]] = [[] for _ in names]
     for item in source.pool:
         members[item.label].append(item)
@@ -73,7 +73,7 @@ def _choose(
 ) -> tuple[Shot, ...]:
     wanted = len(items) if shots is None else shots
     if len(items) < wanted:
-        raise UserError(f"shots: class '{name}' has {len(items)} images, fewer than shots={wanted}; lower --shots")
+        raise UserError("shots", f"class '{name}' has {len(items)} images, fewer than {wanted}", "lower `shots`")
     entropy = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
     order = np.random.default_rng([seed, entropy]).permutation(len(items))
     picked: list[Shot] = []
@@ -89,7 +89,9 @@ def _choose(
             continue
         picked.append(Shot(item.name, item.label, sha256=source.sha256(item)))
     if len(picked) < wanted and shots is not None:
-        raise UserError(f"shots: class '{name}' has {len(picked)} readable images, fewer than shots={shots}")
+        raise UserError(
+            "shots", f"class '{name}' has {len(picked)} readable images, fewer than {shots}", "lower `shots`"
+        )
     if not picked:
-        raise UserError(f"source: class '{name}' has no readable image")
+        raise UserError("source", f"class '{name}' has no readable image", "add some, or leave it out of `classes`")
     return tuple(sorted(picked, key=lambda shot: shot.name))

@@ -1,4 +1,4 @@
-"""Which images are there? Labelled image sources, and how any image file becomes RGB and a tensor."""
+"""Which images are there? Labelled image sources."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -132,8 +132,8 @@ class ImageFolder(ImageSource):
     """A folder of class folders: `PATH/<class>/<image>`, any format that Pillow reads.
 
     Args:
-        path: Folder that holds one folder of training images per class.
-        test_path: The same for the test images; without it a classifier cannot be tested.
+        path: The folder that holds one folder of training images per class.
+        test_path: The folder that holds one folder of test images per class; without it a classifier cannot be tested.
     """
 
     def __init__(self, path: Path | str, test_path: Path | str | None = None) -> None:
@@ -144,10 +144,12 @@ class ImageFolder(ImageSource):
     def classes(self) -> tuple[str, ...]:
         """Names of the class folders, sorted."""
         if not self.path.is_dir():
-            raise UserError(f"source.path: no folder '{self.path}'; give a folder of class folders")
+            raise UserError("source.path", f"no folder '{self.path}'", "give a folder of class folders")
         names = sorted(p.name for p in self.path.iterdir() if p.is_dir() and not p.name.startswith("."))
         if not names:
-            raise UserError(f"source.path: '{self.path}' has no class folders; expected {self.path}/<class>/<image>")
+            raise UserError(
+                "source.path", f"'{self.path}' has no class folders", f"sort images as {self.path}/<class>/<image>"
+            )
         return tuple(names)
 
     @cached_property
@@ -159,13 +161,19 @@ class ImageFolder(ImageSource):
     def test(self) -> tuple[Item, ...]:
         """The images below `test_path`."""
         if self.test_path is None:
-            raise UserError("source.test_path: not given; a classifier needs a folder of test images to be tested on")
+            raise UserError(
+                "source.test_path", "not given", "a classifier needs a folder of test images to be tested on"
+            )
         if not self.test_path.is_dir():
-            raise UserError(f"source.test_path: no folder '{self.test_path}'; give a folder of class folders")
+            raise UserError("source.test_path", f"no folder '{self.test_path}'", "give a folder of class folders")
         folders = {p.name for p in self.test_path.iterdir() if p.is_dir() and not p.name.startswith(".")}
         unknown = sorted(folders - set(self.classes))
         if unknown:
-            raise UserError(f"source.test_path: class '{unknown[0]}' of '{self.test_path}' is not in '{self.path}'")
+            raise UserError(
+                "source.test_path",
+                f"class '{unknown[0]}' of '{self.test_path}' is not in '{self.path}'",
+                "give both the same class folders",
+            )
         return self._scan(self.test_path, "test", "source.test_path")
 
     def _scan(self, root: Path, split: Literal["pool", "test"], argument: str) -> tuple[Item, ...]:
@@ -173,7 +181,7 @@ class ImageFolder(ImageSource):
         for label, name in enumerate(self.classes):
             files = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
             if not files:
-                raise UserError(f"{argument}: class '{name}' of '{root}' has no images; add some or remove the folder")
+                raise UserError(argument, f"class '{name}' of '{root}' has no images", "add some or remove the folder")
             items += [Item(file.relative_to(root).as_posix(), label, split) for file in files]
         return tuple(items)
 
@@ -208,8 +216,8 @@ class UnlabelledFolder(ImageFolder):
     """All images below a folder, at any depth, as one class; the test images are optional.
 
     Args:
-        path: Folder of training images.
-        test_path: Folder of images that the model card measures the finished model on.
+        path: The folder of training images.
+        test_path: The folder of images that the model card measures the finished model on.
     """
 
     @cached_property
@@ -230,5 +238,5 @@ class UnlabelledFolder(ImageFolder):
     def _below(self, root: Path, split: Literal["pool", "test"], argument: str) -> tuple[Item, ...]:
         files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         if not files:
-            raise UserError(f"{argument}: no images below '{root}'; give a folder that has some")
+            raise UserError(argument, f"no images below '{root}'", "give a folder that has some")
         return tuple(Item(file.relative_to(root).as_posix(), 0, split) for file in files)

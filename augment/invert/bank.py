@@ -62,11 +62,12 @@ class LatentBank:
             try:
                 owner = json.loads(marker.read_text(encoding="utf-8"))["backbone"]
             except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f"bank: '{marker}' names no backbone; give another folder with --data.bank") from error
+                raise UserError("bank", f"'{marker}' names no backbone", "give another folder as `bank`") from error
             if owner != backbone:
                 raise UserError(
-                    f"bank: '{folder}' holds latents of backbone '{owner}', this run uses '{backbone}'; "
-                    f"give another folder with --data.bank"
+                    "bank",
+                    f"'{folder}' holds latents of backbone '{owner}', this run uses '{backbone}'",
+                    "give another folder as `bank`",
                 )
 
     def _path(self, key: LatentKey) -> Path:
@@ -84,7 +85,7 @@ class LatentBank:
             key: What decided it.
             latent: The latent.
             quality: Its round trip.
-            name: Of the image, for people.
+            name: The image's name, for people.
             unconditional: Its optimised unconditional embeddings [steps, S, D], where the inversion has them.
 
         Raises:
@@ -102,8 +103,9 @@ class LatentBank:
             write_tensors(self._path(key), tensors, header)
         except (OSError, SafetensorError) as error:
             raise UserError(
-                f"bank: a latent could not be written to '{self.folder}' ({error}); stored ones are kept, give another "
-                f"folder with --data.bank or run again once there is room"
+                "bank",
+                f"a latent could not be written to '{self.folder}' ({error})",
+                "stored ones are kept, give another folder as `bank` or run again once there is room",
             ) from error
 
     def load(self, key: LatentKey, name: str) -> Tensor:
@@ -113,9 +115,8 @@ class LatentBank:
             UserError: If the file is broken, or the latent holds NaN or nothing but zeros.
         """
         latent = self._tensor(key, "latent", name)
-        check_latent(
-            latent, f"bank: latent '{self._path(key)}' of image '{name}'", "delete it, so that it is inverted again"
-        )
+        what = f"latent '{self._path(key)}' of image '{name}'"
+        check_latent(latent, what, "delete it, so that it is inverted again")
         return latent
 
     def load_unconditional(self, key: LatentKey, name: str) -> Tensor:
@@ -132,7 +133,9 @@ class LatentBank:
             with safe_open(path, framework="pt") as file:
                 tensor: Tensor = file.get_tensor(part)
         except (OSError, SafetensorError) as error:
-            raise UserError(f"bank: {part} '{path}' of image '{name}' cannot be read ({error}); delete it") from error
+            raise UserError(
+                "bank", f"{part} '{path}' of image '{name}' cannot be read ({error})", "delete it"
+            ) from error
         return tensor
 
     def quality(self, key: LatentKey) -> Quality:
@@ -142,7 +145,7 @@ class LatentBank:
             with safe_open(path, framework="pt") as file:
                 return Quality(**json.loads((file.metadata() or {})["quality"]))
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise UserError(f"bank: latent '{path}' cannot be read ({error}); delete it") from error
+            raise UserError("bank", f"latent '{path}' cannot be read ({error})", "delete it") from error
 
 
 def latent_key(shot: Shot, backbone: Backbone, prompt: str, inversion: Inversion) -> LatentKey:

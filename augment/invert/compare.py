@@ -33,11 +33,11 @@ class Trial:
 
     Attributes:
         inversion: Name of the kind.
-        steps: Of inversion and way back.
-        guidance: Of inversion and way back (null-text and negative-prompt: of the way back).
-        psnr: Of the round trip, dB.
+        steps: Steps of inversion and way back.
+        guidance: Guidance of inversion and way back (null-text and negative-prompt: of the way back alone).
+        psnr: PSNR of the round trip, dB.
         floor: PSNR of the autoencoder alone, dB: what no inversion can pass.
-        lpips: Of the round trip; None where the network's weights are not to be had.
+        lpips: LPIPS of the round trip; None where the network's weights are not to be had.
         norm: Latent norm over sqrt(L); 1 for N(0, I).
         channel_mean: Mean of all channel means; 0 for N(0, I).
         largest_channel_mean: The largest magnitude among the channels, each averaged over the images: the bias that
@@ -46,7 +46,7 @@ class Trial:
         normal: Share of latents that the Kolmogorov-Smirnov test does not tell from N(0, 1) at the 5 % level.
         residual: Largest over the images (fixed-point).
         seconds: Per image, inversion alone.
-        evaluations: Of the denoiser per image, inversion alone.
+        evaluations: Evaluations of the denoiser per image, inversion alone.
     """
 
     inversion: str
@@ -96,7 +96,7 @@ def check(
     Args:
         backbone: The model.
         inversion: Precision, tolerance, iterations and batch size of all ways.
-        guidance: Of the sampler that inversions with guidance prepare for.
+        guidance: The sampler's guidance, that inversions with guidance prepare for.
         source: Where the images are.
         few_shot: Which of them.
         prompts: One per image, in the order of `few_shot.all`.

@@ -23,9 +23,9 @@ def check_latent(latent: Tensor, what: str, remedy: str) -> None:
         UserError: If it is not finite, or zero.
     """
     if not bool(torch.isfinite(latent).all()):
-        raise UserError(f"{what} holds NaN or infinity; {remedy}")
+        raise UserError(what, "it holds NaN or infinity", remedy)
     if not bool(latent.any()):
-        raise UserError(f"{what} is all zeros; {remedy}")
+        raise UserError(what, "it is all zeros", remedy)
 
 
 ENCODED = "encoded"
@@ -37,18 +37,18 @@ class Inversion:
     """How images are inverted.
 
     Args:
-        kind: `ddim` (`euler` for flow models) runs the deterministic sampler backwards, each step trusting the network
-            at its near end; `fixed-point` solves each step; `midpoint` (flow models) is of second order; `null-text`
-            optimises unconditional embeddings for each step so that guidance leads back to the image;
-            `negative-prompt` is its fast form, with the prompt itself for "no prompt".
-        steps: Of the inversion; more steps follow the sampler's path more closely.
-        guidance: Classifier-free guidance; inversion works best without it (1). `null-text` and `negative-prompt`
-            invert without it, and prepare for this much on the way back.
-        tolerance: `fixed-point`: relative change that ends a step's iteration; `null-text`: mean squared error of a
-            latent at which its embeddings are good enough.
-        iterations: Most iterations, or optimiser steps, per step.
-        precision: Of the networks during the inversion.
-        batch_size: Images per call of the networks; changes latents by rounding alone.
+        kind: The algorithm: `ddim` (`euler` for flow models) runs the deterministic sampler backwards, each step
+            trusting the network at its near end; `fixed-point` solves each step; `midpoint` (flow models) is of second
+            order; `null-text` optimises unconditional embeddings for each step so that guidance leads back to the
+            image; `negative-prompt` is its fast form, with the prompt itself for "no prompt".
+        steps: Steps of the inversion; more of them follow the sampler's path more closely.
+        guidance: Classifier-free guidance of the inversion, which works best without it (1). `null-text` and
+            `negative-prompt` invert without it, and prepare for this much on the way back.
+        tolerance: When a step is solved. `fixed-point`: relative change that ends its iteration; `null-text`: mean
+            squared error of a latent at which its embeddings are good enough.
+        iterations: Most iterations of `fixed-point`, or optimiser steps of `null-text`, for each step.
+        precision: What the networks compute in during the inversion.
+        batch_size: Images that the networks invert at a time; it changes latents by rounding alone.
         warn_psnr: Images whose round trip stays below this many dB are named in a warning.
     """
 
@@ -82,7 +82,7 @@ class RoundTrip:
         noise: Where the inversion led; the clean latents, if nothing was inverted.
         back: The images that came back from there.
         alone: What the autoencoder alone makes of the images.
-        quality: Of each image.
+        quality: The quality of each image's round trip.
         evaluations: Images that the denoiser saw on the way to the noise.
     """
 
@@ -152,7 +152,7 @@ def check_inverted(name: str, latent: Tensor, residual: float, how: Inversion) -
     Raises:
         UserError: Naming the image, its residual, and what helps.
     """
-    remedy = "try guidance 1, more steps or precision fp32"
+    remedy = "try `inversion.guidance` 1, more `inversion.steps` or `inversion.precision` fp32"
     norm = float(latent.float().square().mean().sqrt())
     measured = (
         f"residual {residual:.2g}, norm/sqrt(L) {norm:.3g}" if how.kind == "fixed-point" else f"norm/sqrt(L) {norm:.3g}"
@@ -160,8 +160,9 @@ def check_inverted(name: str, latent: Tensor, residual: float, how: Inversion) -
     check_latent(latent, f"inversion of image '{name}' ({how.kind}, guidance {how.guidance:g}; {measured})", remedy)
     if residual > DIVERGED:
         raise UserError(
-            f"inversion of image '{name}' diverged: residual {residual:.2g} after {how.iterations} iterations at "
-            f"guidance {how.guidance:g}; {remedy}"
+            f"inversion of image '{name}'",
+            f"it diverged, with residual {residual:.2g} after {how.iterations} iterations at guidance {how.guidance:g}",
+            remedy,
         )
 
 

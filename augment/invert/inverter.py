@@ -48,7 +48,7 @@ class Inverter(L.LightningModule):
 
     Args:
         backbone: The model whose noise space is entered.
-        inversion: How.
+        inversion: How it is entered.
         compile: Compile the denoiser.
     """
 
@@ -97,7 +97,7 @@ class InversionData(L.LightningDataModule):
         keys: Their keys, in the order of `few_shot.all`.
         bank: Where latents lie.
         batch_size: Images per batch.
-        image_size: The backbone's.
+        image_size: Height and width of the backbone's images.
         folders: Where the processes will write; all must see the same.
     """
 

@@ -43,8 +43,8 @@ class Adequacy:
         count: Images on each side of a distance.
         features: Numbers per image. With fewer images than these the distances are mostly bias, alike for all of them.
         halves: Distance of the other half of the real images.
-        reconstructions: Of that half after the autoencoder.
-        noise: Of images sampled from Gaussian noise, with the same classes' prompts.
+        reconstructions: Distance of that half after the autoencoder.
+        noise: Distance of images sampled from Gaussian noise, with the same classes' prompts.
         real_recognised: Share of the other half whose class has the nearest mean in the extractor's features.
         reconstructions_recognised: The same after the autoencoder.
     """
@@ -114,7 +114,7 @@ def measure_adequacy(
     Args:
         synthesizer: Backbone and sampler.
         source: Its pool gives the real images.
-        extractor: Of the features.
+        extractor: What computes the features.
         skip_bad: Pass over images that cannot be read.
 
     Raises:
@@ -122,7 +122,11 @@ def measure_adequacy(
     """
     first, second = (read(source, items, skip_bad) for items in halves(source.pool))
     if min(len(first), len(second)) < 2:
-        raise UserError(f"source: a pool of {len(source.pool)} images cannot be halved to judge the backbone by")
+        raise UserError(
+            "source",
+            f"a pool of {len(source.pool)} images cannot be halved to judge the backbone by",
+            "give four or more",
+        )
     images, names = zip(*second, strict=True)
     synthesizer.backbone.to(extractor.device).cast(synthesizer.precision)
     with torch.inference_mode():

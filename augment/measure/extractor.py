@@ -60,8 +60,10 @@ def cannot_load(extractor: str, error: Exception) -> UserError:
     """What to say, and what to do instead."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return UserError(
-        f"extractor: '{extractor}' cannot be loaded ({reason}); for FID install chm-augment[fid] and be online "
-        f"once or give --extractor_weights, offline use --extractor digits or a timm model at hand"
+        "extractor",
+        f"'{extractor}' cannot be loaded ({reason})",
+        "for FID install chm-augment[fid] and be online once or give `extractor_weights`, "
+        "offline use `extractor` digits or a timm model at hand",
     )
 
 
@@ -129,7 +131,9 @@ class Extractor:
     ) -> None:
         embedded = EMBEDDED / extractor
         if weights is not None and (embedded.is_dir() or extractor.startswith("local-dir:")):
-            raise UserError(f"extractor_weights: extractor '{extractor}' has its own weights; leave '{weights}' out")
+            raise UserError(
+                "extractor_weights", f"extractor '{extractor}' has its own weights", f"leave '{weights}' out"
+            )
         self.image_size = image_size
         self.device = device
         try:
@@ -176,7 +180,7 @@ class Extractor:
             companions += [companion for _, companion in group]
         values = torch.cat(features[1:] or features)  # [n, D]
         if not values.isfinite().all():
-            raise UserError(f"extractor: '{self.name}' gives NaN or infinite features; choose another --extractor")
+            raise UserError("extractor", f"'{self.name}' gives NaN or infinite features", "choose another `extractor`")
         return values, companions
 
     @torch.inference_mode()

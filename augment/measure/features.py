@@ -107,4 +107,4 @@ def write_cache(path: Path, stored: dict[str, Tensor]) -> None:
     try:
         write_tensors(path, stored)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"output: features could not be written to '{path.parent}' ({error}); make room") from error
+        raise UserError("output", f"features could not be written to '{path.parent}' ({error})", "make room") from error

@@ -60,7 +60,9 @@ def measure(real: Features, synthetic: Features, few_shot: Features | None = Non
     name, x, y = real.extractor, real.values, synthetic.values
     n, m = len(real), len(synthetic)
     if min(n, m) < 2:
-        raise UserError(f"{frechet_name(name)}: needs two real and two synthetic images, got {n} and {m}")
+        raise UserError(
+            frechet_name(name), f"needs two real and two synthetic images, got {n} and {m}", "give more images"
+        )
     check_classes(real.classes, synthetic.classes)
     caveats = []
     if min(n, m) <= x.shape[1]:
@@ -106,8 +108,9 @@ def check_classes(real: Iterable[str], synthetic: Iterable[str]) -> None:
     """
     if missing := sorted(set(synthetic) - set(real)):
         raise UserError(
-            f"reference: no real image of class '{missing[0]}', which the synthetic set has; "
-            f"give a --reference folder with its classes"
+            "reference",
+            f"no real image of class '{missing[0]}', which the synthetic set has",
+            "give a `reference` folder with its classes",
         )
 
 

@@ -18,7 +18,7 @@ class Pretraining(L.LightningModule, ABC):
     Attributes:
         family: The backbone that runs what `save` writes.
         kind: What it is, for its model card.
-        prompt: That every image is trained with; empty for models that read none.
+        prompt: The prompt that every image is trained with; empty for models that read none.
         denoising_from: The optimizer step at which the epsilon objective begins, and with it the average of weights.
     """
 

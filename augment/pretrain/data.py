@@ -20,10 +20,11 @@ class PretrainData(L.LightningDataModule):
 
     Args:
         source: Where the images come from; its test images are for the model card alone.
-        batch_size: Images per optimizer step, over all processes.
-        image_size: Set from the model.
-        jitter: Largest random rotation (degrees / 100), shift and zoom; 0 trains on the images as they are.
-        skip_bad: Pass over unreadable images.
+        batch_size: Images in an optimizer step, over all processes.
+        image_size: Height and width of the images in pixels; set from the model.
+        jitter: Largest random rotation (in degrees / 100), shift and zoom (as shares of the image); 0 trains on the
+            images as they are.
+        skip_bad: Pass over images that cannot be read, instead of stopping.
     """
 
     def __init__(
@@ -61,11 +62,14 @@ class PretrainData(L.LightningDataModule):
         share, rest = divmod(self.batch_size, processes)
         if rest:
             raise UserError(
-                f"data.batch_size: {self.batch_size} images cannot be shared by {processes} processes; "
-                f"choose a multiple"
+                "data.batch_size",
+                f"{self.batch_size} images cannot be shared by {processes} processes",
+                "choose a multiple",
             )
         if len(self.images) < self.batch_size:
-            raise UserError(f"data.batch_size: {self.batch_size} is more than the {len(self.images)} images; lower it")
+            raise UserError(
+                "data.batch_size", f"{self.batch_size} is more than the {len(self.images)} images", "lower it"
+            )
         return DataLoader(TensorDataset(self.images), share, shuffle=True, drop_last=True)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Tensor:

@@ -40,13 +40,13 @@ class LatentDiffusion(Pretraining):
 
     Args:
         image_size: Height and width of the training images.
-        latent_channels: Channels of a latent.
+        latent_channels: Number of channels of a latent.
         autoencoder_channels: Widths of the autoencoder's levels; each level but the last halves the image.
         denoiser_channels: Widths of the U-Net's levels; all but the first attend to the prompt.
         autoencoder_steps: Optimizer steps of the first phase; the rest, up to `trainer.max_steps`, train the denoiser.
         autoencoder_lr: Peak learning rate of the first phase.
         denoiser_lr: Peak learning rate of the second phase.
-        kl_weight: Of the posterior's divergence from N(0, I), per latent element.
+        kl_weight: Weight of the posterior's divergence from N(0, I), per latent element.
         prompt: The one prompt that every image is trained with.
         prompt_dropout: Share of images trained with the empty prompt instead, for classifier-free guidance.
     """

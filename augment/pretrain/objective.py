@@ -53,7 +53,7 @@ def ddim_sample(denoiser: Denoiser, noise: Tensor, config: Mapping[str, Any], pi
     Args:
         denoiser: eps_theta.
         noise: z_T [B, C, h, w].
-        config: Of the scheduler.
+        config: The configuration of the scheduler.
         pixels: Whether z_0 is an image, whose prediction may be clipped.
     """
     schedule = ddim_schedule(config, SAMPLING_STEPS, pixels)

@@ -448,7 +448,7 @@ def test_sources_above_shots(job: Job, tmp_path: Path, fails: Fails) -> None:
 
 def test_fewer_images_than_shots(job: Job, tmp_path: Path, fails: Fails) -> None:
     error = one_line(fails(main, ["synthesize", *job.args(tmp_path / "out", "--shots", "6")], 1))
-    assert "class 'blue sky' has 5 images, fewer than shots=6" in error
+    assert "class 'blue sky' has 5 images, fewer than 6" in error
 
 
 def test_missing_folder(job: Job, tmp_path: Path, fails: Fails) -> None:

@@ -309,7 +309,7 @@ def test_samplers_that_a_family_cannot_do(sd3_folder: Path, model_folder: Path) 
 
 def test_pixel_models_refuse_guidance(pixel_folder: Path) -> None:
     backbone = PixelDiffusion(str(pixel_folder))
-    with pytest.raises(UserError, match=r"guidance: this pixel model has no unconditional branch; use guidance 1$"):
+    with pytest.raises(UserError, match=r"guidance: this pixel model has no unconditional branch; use `guidance` 1$"):
         backbone.denoise(Start(noise(backbone), PROMPTS), 2, 2.0)
 
 

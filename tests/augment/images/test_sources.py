@@ -108,7 +108,7 @@ def test_unknown_class_is_refused_with_the_known_ones(train_folder: Path) -> Non
 
 
 def test_fewer_images_than_shots(train_folder: Path) -> None:
-    with pytest.raises(UserError, match="class 'blue sky' has 5 images, fewer than shots=6; lower --shots"):
+    with pytest.raises(UserError, match="class 'blue sky' has 5 images, fewer than 6; lower `shots`"):
         choose_few_shot_set(ImageFolder(train_folder), 6, 0)
 
 
@@ -280,7 +280,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no class folders; expected .*/<class>/<image>"):
+    with pytest.raises(UserError, match=r"has no class folders; sort images as .*/<class>/<image>"):
         choose_few_shot_set(ImageFolder(tmp_path), 1, 0)
 
 
@@ -326,7 +326,7 @@ def folder_with_broken_image(request: pytest.FixtureRequest, train_folder: Path,
 def test_a_broken_image_is_named(folder_with_broken_image: Path) -> None:
     (broken,) = {path.name for path in (folder_with_broken_image / "rød").iterdir()} & set(BROKEN)
     with pytest.raises(
-        UserError, match=rf"image '.*rød/{broken}': cannot be read \(.+\); .*(`skip_bad`|--skip-bad)"
+        UserError, match=rf"image '.*rød/{broken}': cannot be read \(.+\); .* `skip_bad`"
     ) as error:
         choose_few_shot_set(ImageFolder(folder_with_broken_image), 6, 0, classes=["rød"])
     assert "\n" not in str(error.value)
@@ -342,7 +342,7 @@ def test_a_broken_image_is_passed_over(folder_with_broken_image: Path) -> None:
 def test_too_few_readable_images(folder_with_broken_image: Path) -> None:
     for name in ("blue sky", "green.leaf"):
         paint(folder_with_broken_image / name / "99.png", (1, 2, 3), 99)
-    with pytest.raises(UserError, match="class 'rød' has 5 readable images, fewer than shots=6"):
+    with pytest.raises(UserError, match="class 'rød' has 5 readable images, fewer than 6; lower"):
         choose_few_shot_set(ImageFolder(folder_with_broken_image), 6, 0, skip_bad=True)
 
 

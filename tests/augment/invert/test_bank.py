@@ -82,14 +82,14 @@ def test_latents_that_are_not_finite_are_refused(tmp_path: Path, value: float) -
     broken = latent()
     broken[0, 0, 0] = value
     bank.store(KEY, broken, GOOD, "cat/1.png")
-    with pytest.raises(UserError, match=r"of image 'cat/1\.png' holds NaN or infinity; delete it"):
+    with pytest.raises(UserError, match=r"of image 'cat/1\.png': it holds NaN or infinity; delete it"):
         bank.load(KEY, "cat/1.png")
 
 
 def test_a_latent_of_zeros_is_refused(tmp_path: Path) -> None:
     bank = LatentBank(tmp_path, "tiny@1")
     bank.store(KEY, torch.zeros(4, 8, 8), GOOD, "cat/1.png")
-    with pytest.raises(UserError, match=r"of image 'cat/1\.png' is all zeros; delete it"):
+    with pytest.raises(UserError, match=r"of image 'cat/1\.png': it is all zeros; delete it"):
         bank.load(KEY, "cat/1.png")
 
 
@@ -121,7 +121,7 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
 
 def test_check_names_what_it_checked() -> None:
     check_latent(latent(), "latent X", "mend it")
-    with pytest.raises(UserError, match="latent X is all zeros; mend it"):
+    with pytest.raises(UserError, match="latent X: it is all zeros; mend it"):
         check_latent(torch.zeros(4), "latent X", "mend it")
 
 

@@ -196,7 +196,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_an_extractor_that_cannot_be_had_is_one_line(name: str) -> None:
-    with pytest.raises(UserError, match=rf"extractor: '{name}' cannot be loaded \(.*--extractor digits") as error:
+    with pytest.raises(UserError, match=rf"extractor: '{name}' cannot be loaded \(.*`extractor` digits") as error:
         Extractor(name, None, SIDE)
     assert "\n" not in str(error.value)
 

@@ -334,7 +334,7 @@ def test_fewer_than_two_images_have_no_distance(n: int, m: int) -> None:
     real, made = (labelled(sample(count, 0), "a" * count) for count in (n, m))
     with pytest.raises(UserError) as error:
         measure(real, made)
-    assert str(error.value) == f"fd_x: needs two real and two synthetic images, got {n} and {m}"
+    assert str(error.value) == f"fd_x: needs two real and two synthetic images, got {n} and {m}; give more images"
 
 
 def test_small_sets_are_measured_with_caveats() -> None:
@@ -366,6 +366,6 @@ def test_a_class_that_the_reference_lacks() -> None:
     with pytest.raises(UserError) as error:
         measure(labelled(sample(4, 0), "aabb"), labelled(sample(4, 1), "aacc"))
     assert str(error.value) == (
-        "reference: no real image of class 'c', which the synthetic set has; give a --reference folder with its classes"
+        "reference: no real image of class 'c', which the synthetic set has; give a `reference` folder with its classes"
     )
     check_classes("abc", "ab")

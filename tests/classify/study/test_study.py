@@ -396,7 +396,7 @@ def test_a_row_may_drop_what_is_not_recognised(config: Path, finished: Path, tmp
         (["--methods", '[{"name": "x", "batches": {"cutmix": 1, "batch_size": 7}}]'], "row 'x': .* even number"),
         (["--methods", '[{"name": "x", "filter": "digits"}]'], "row 'x' has a filter, but no synthetic images"),
         (["--reference", "nin/0"], "reference: no row is named 'nin/0'; choose from none, fix/0"),
-        (["--shots", "[2, 3, 9]"], "shots: class 'blue sky' has 5 images, fewer than shots=9"),
+        (["--shots", "[2, 3, 9]"], "shots: class 'blue sky' has 5 images, fewer than 9"),
         (["--classifiers", '{"x": {"name": "resnet_of_mine"}}'], "timm cannot make 'resnet_of_mine'"),
         (["--classifiers", "{}"], "classifiers: none given"),
         (["--methods", '[{"method": "none", "shots": [7]}]'], "row 'none': 7 shots are not among the study's shots"),
