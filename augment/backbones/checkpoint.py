@@ -39,7 +39,11 @@ def locate(model: str, variant: str | None, revision: str | None) -> tuple[Path,
     if Path(model).is_dir():
         return Path(model), f"{Path(model).resolve().name}@{hash_folder(Path(model))}{files}"
     try:
-        folder = Path(DiffusionPipeline.download(model, variant=variant, revision=revision, use_safetensors=True))
+        folder = Path(
+            DiffusionPipeline.download(
+                model, variant=variant, revision=revision, use_safetensors=True, trust_remote_code=False
+            )
+        )
     except (OSError, ValueError) as error:
         raise UserError(
             "backbone.model",
@@ -102,7 +106,9 @@ def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, *
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     absent = {part: None for part, source in index.items() if source == [None, None]}  # optional for the checkpoint
     try:
-        return pipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True, **(absent | components))
+        return pipeline.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **(absent | components)
+        )
     except ImportError as error:
         raise UserError(
             "backbone.model", f"'{model}' needs a package ({shorten(str(error), 160)})", "install it"

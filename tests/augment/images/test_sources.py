@@ -325,9 +325,7 @@ def folder_with_broken_image(request: pytest.FixtureRequest, train_folder: Path,
 
 def test_a_broken_image_is_named(folder_with_broken_image: Path) -> None:
     (broken,) = {path.name for path in (folder_with_broken_image / "rød").iterdir()} & set(BROKEN)
-    with pytest.raises(
-        UserError, match=rf"image '.*rød/{broken}': cannot be read \(.+\); .* `skip_bad`"
-    ) as error:
+    with pytest.raises(UserError, match=rf"image '.*rød/{broken}': cannot be read \(.+\); .* `skip_bad`") as error:
         choose_few_shot_set(ImageFolder(folder_with_broken_image), 6, 0, classes=["rød"])
     assert "\n" not in str(error.value)
 
