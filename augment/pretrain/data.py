@@ -61,11 +61,14 @@ class PretrainData(L.LightningDataModule):
         share, rest = divmod(self.batch_size, processes)
         if rest:
             raise UserError(
-                f"data.batch_size: {self.batch_size} images cannot be shared by {processes} processes; "
-                f"choose a multiple"
+                "data.batch_size",
+                f"{self.batch_size} images cannot be shared by {processes} processes",
+                "choose a multiple",
             )
         if len(self.images) < self.batch_size:
-            raise UserError(f"data.batch_size: {self.batch_size} is more than the {len(self.images)} images; lower it")
+            raise UserError(
+                "data.batch_size", f"{self.batch_size} is more than the {len(self.images)} images", "lower it"
+            )
         return DataLoader(TensorDataset(self.images), share, shuffle=True, drop_last=True)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Tensor:

@@ -20,11 +20,14 @@ def check_levels(argument: str, channels: tuple[int, ...], groups: int, side: in
         UserError: If so.
     """
     if not channels or any(width < groups or width % groups for width in channels):
-        raise UserError(f"model.{argument}: {list(channels)} are not all multiples of {groups}; choose such widths")
+        raise UserError(
+            f"model.{argument}", f"{list(channels)} are not all multiples of {groups}", "choose such widths"
+        )
     if side % 2 ** (len(channels) - 1):
         raise UserError(
-            f"model.{argument}: {len(channels)} levels cannot halve {side} pixels {len(channels) - 1} times; "
-            f"give fewer levels, or another model.image_size"
+            f"model.{argument}",
+            f"{len(channels)} levels cannot halve {side} pixels {len(channels) - 1} times",
+            "give fewer levels, or another `model.image_size`",
         )
 
 

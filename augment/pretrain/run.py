@@ -106,15 +106,16 @@ def check_folder(output: Path, config: dict[str, Any]) -> None:
         try:
             found = json.loads(manifest.read_text(encoding="utf-8"))["config"]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError(f"output: '{manifest}' cannot be read; choose another --output") from error
+            raise UserError("output", f"'{manifest}' cannot be read", "choose another `output`") from error
         if found != config:
             where, old, new = first_difference(found, config)
             raise UserError(
-                f"output: '{output}' holds a training of another configuration ({where}: {old!r} there, {new!r} "
-                f"here); choose another --output or delete it"
+                "output",
+                f"'{output}' holds a training of another configuration ({where}: {old!r} there, {new!r} here)",
+                "choose another `output` or delete it",
             )
     elif output.exists() and (not output.is_dir() or any(p.suffix != ".partial" for p in output.iterdir())):
-        raise UserError(f"output: '{output}' is not empty and holds no training; choose another --output")
+        raise UserError("output", f"'{output}' is not empty and holds no training", "choose another `output`")
 
 
 def open_folder(output: Path, config: dict[str, Any]) -> None:
@@ -126,7 +127,9 @@ def open_folder(output: Path, config: dict[str, Any]) -> None:
         if not (output / MANIFEST).is_file():
             write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
     except OSError as error:
-        raise UserError(f"output: '{output}' cannot be written ({error.strerror}); choose another --output") from error
+        raise UserError(
+            "output", f"'{output}' cannot be written ({error.strerror})", "choose another `output`"
+        ) from error
 
 
 def check_settings(model: Pretraining, trainer: L.Trainer) -> None:
@@ -136,14 +139,17 @@ def check_settings(model: Pretraining, trainer: L.Trainer) -> None:
         UserError: If it has no end, ends before the denoiser begins, or has weights of half precision.
     """
     if trainer.max_steps < 1:
-        raise UserError("trainer.max_steps: not given; the learning rate falls to 0 over them: try 10000")
+        raise UserError("trainer.max_steps", "not given", "the learning rate falls to 0 over them: try 10000")
     if trainer.max_steps <= model.denoising_from:
         raise UserError(
-            f"trainer.max_steps: {trainer.max_steps} steps end before the denoiser begins, at step "
-            f"{model.denoising_from} (model.autoencoder_steps); raise it"
+            "trainer.max_steps",
+            f"{trainer.max_steps} steps end before the denoiser begins, at step {model.denoising_from}",
+            "raise it, or lower `model.autoencoder_steps`",
         )
     if trainer.precision not in PRECISIONS:
-        raise UserError(f"trainer.precision: {trainer.precision} would round the averages; use {', '.join(PRECISIONS)}")
+        raise UserError(
+            "trainer.precision", f"{trainer.precision} would round the averages", f"use {', '.join(PRECISIONS)}"
+        )
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

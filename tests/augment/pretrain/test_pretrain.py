@@ -333,7 +333,7 @@ def test_a_batch_is_shared(train_folder: Path) -> None:
         ),
         (
             ["--model.image_size", "6"],
-            "model.denoiser_channels: 2 levels cannot halve 3 pixels 1 times; give fewer levels, or another model.im",
+            "model.denoiser_channels: 2 levels cannot halve 3 pixels 1 times; give fewer levels, or another --model.im",
         ),
         (["--data.batch_size", "16"], "data.batch_size: 16 is more than the 15 images; lower it"),
         (["--data.source.path", "nowhere"], "source.path: no images below 'nowhere'; give a folder that has some"),
