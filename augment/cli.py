@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from augment.errors import UserError
+from augment.commands.flags import mistake_in, running
 
 USAGE = """usage: augment COMMAND [--config FILE] [options]
 
@@ -52,17 +52,16 @@ def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] 
         print(f"{program}: unknown command '{words[0]}'; choose from {', '.join(commands)}", file=sys.stderr)
         raise SystemExit(2)
     module, _, function = commands[words[0]].partition(":")
+    running.begin()
     try:
         getattr(import_module(module), function)(words[1:])
-    except UserError as error:
-        fail(f"{program} {words[0]}", str(error))
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
         fail(f"{program} {words[0]}", f"{error}; finished work is kept, run the same command again once that is mended")
     except Exception as error:
-        if isinstance(error.__cause__, UserError):  # jsonargparse's word for a class that could not be made
-            fail(f"{program} {words[0]}", str(error.__cause__))
+        if mistake := mistake_in(error):
+            fail(f"{program} {words[0]}", running.say(mistake))
         # Lightning's word for a trainer that this machine cannot give; importing its class would slow down --help.
         if type(error).__name__ != "MisconfigurationException":
             raise
@@ -70,7 +69,6 @@ def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] 
 
 
 def fail(command: str, text: str) -> NoReturn:
-    """Print a mistake as one line and leave; a loader's worker wraps the line in its traceback."""
-    line = " ".join(text.strip().rpartition("UserError: ")[2].split())
-    print(f"{command}: {line}", file=sys.stderr)
+    """Print a mistake as one line and leave."""
+    print(f"{command}: {' '.join(text.split())}", file=sys.stderr)
     raise SystemExit(1) from None

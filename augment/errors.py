@@ -14,12 +14,11 @@ class UserError(Exception):
         remedy: What to do about it; names of arguments stand in backticks.
     """
 
-    def __init__(self, argument: str, problem: str = "", remedy: str = "") -> None:
+    def __init__(self, argument: str, problem: str, remedy: str) -> None:
         super().__init__(argument, problem, remedy)
         self.argument = argument
         self.problem = problem
         self.remedy = remedy
 
     def __str__(self) -> str:
-        said = f"{self.argument}: {self.problem}" if self.problem else self.argument
-        return f"{said}; {self.remedy}" if self.remedy else said
+        return f"{self.argument}: {self.problem}; {self.remedy}"

@@ -87,7 +87,7 @@ def explore(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"output: '{folder}' cannot be made ({error}); give another folder") from error
+        raise UserError("output", f"'{folder}' cannot be made ({error})", "give another folder") from error
     explorer = Explorer(
         model, source, folder, shots, seed, bank, device, batch_size, extractor, extractor_weights, skip_bad
     )

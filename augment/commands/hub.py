@@ -40,24 +40,27 @@ def upload(folder: Path, repo: str, kind: Literal["dataset", "model"], public: b
         url = api.create_repo(repo, repo_type=kind, private=not public, exist_ok=True)
         api.upload_folder(repo_id=url.repo_id, repo_type=kind, folder_path=folder, ignore_patterns=PRIVATE)
     except HFValidationError as error:
-        raise UserError(f"repo: '{repo}' is no repository's name ({_line(error)}); give NAME or USER/NAME") from error
+        raise UserError(
+            "repo", f"'{repo}' is no repository's name ({_line(error)})", "give NAME or USER/NAME"
+        ) from error
     except LocalTokenNotFoundError as error:
-        raise UserError(f"repo: '{repo}' needs a login; run `hf auth login` with a token that may write") from error
+        raise UserError("repo", f"'{repo}' needs a login", "run `hf auth login` with a token that may write") from error
     except OfflineModeIsEnabled as error:
-        raise UserError(f"repo: '{repo}' cannot be reached while HF_HUB_OFFLINE is set; unset it") from error
+        raise UserError("repo", f"'{repo}' cannot be reached while HF_HUB_OFFLINE is set", "unset it") from error
     except HfHubHTTPError as error:
         if getattr(error.response, "status_code", None) in DENIED or isinstance(error, RepositoryNotFoundError):
             raise UserError(
-                f"repo: no permission to write '{repo}' ({_line(error)}); run `hf auth login` with a token that may "
-                f"write there, or choose another --repo"
+                "repo",
+                f"no permission to write '{repo}' ({_line(error)})",
+                "run `hf auth login` with a token that may write there, or choose another `repo`",
             ) from error
-        raise UserError(f"repo: the Hub refused '{repo}' ({_line(error)}); try again later") from error
+        raise UserError("repo", f"the Hub refused '{repo}' ({_line(error)})", "try again later") from error
     except Exception as error:
         # The Hub's HTTP library changes with its version, and so does the class of a failed connection.
         if not isinstance(error, OSError) and not type(error).__module__.startswith("http"):
             raise
         raise UserError(
-            f"repo: '{repo}' cannot be reached ({_line(error)}); check the network and try again"
+            "repo", f"'{repo}' cannot be reached ({_line(error)})", "check the network and try again"
         ) from error
     return str(url)
 

@@ -1,13 +1,16 @@
 """How do commands parse their options and speak? As LightningCLI does, with errors in one line and no chatter."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
 import lightning as L
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from augment.commands.flags import Flags, flags_of, running
 from augment.runtime.loggers import LoggerName, make_logger
 from augment.runtime.quiet import quiet
 
@@ -19,9 +22,34 @@ def add_switch(parser: ArgumentParser, name: str, help_text: str) -> None:
 
 
 class OneLineErrors:
-    """A parser that answers bad input with one line and exit code 2, instead of its whole usage."""
+    """A parser that answers bad input with one line and exit code 2, not its whole usage, and knows its own flags."""
 
     prog: str
+    positionals: frozenset[str] = frozenset()
+    links: Mapping[str, str] = MappingProxyType({})
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Remember what is typed without a flag."""
+        if not args[0].startswith("-"):  # never in a group, which borrows this method and has no such set
+            self.positionals |= {args[0]}
+        return super().add_argument(*args, **kwargs)  # type: ignore[misc]
+
+    def link_arguments(self, source: Any, target: str, *args: Any, **kwargs: Any) -> None:
+        """Remember which arguments have no option of their own."""
+        if isinstance(source, str):
+            self.links = {**self.links, target: source}
+        super().link_arguments(source, target, *args, **kwargs)  # type: ignore[misc]
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse, and tell mistakes in these options from here on."""
+        parsed = super().parse_args(*args, **kwargs)  # type: ignore[misc]
+        running.begin(self.flags)
+        return parsed
+
+    def flags(self) -> Flags:
+        """The command's options, by the names that the library may use for them."""
+        defaults = self.get_defaults(skip_validation=True)  # type: ignore[attr-defined]
+        return flags_of(dict(defaults.items()), self.positionals, self.links)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and leave."""

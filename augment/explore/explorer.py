@@ -66,8 +66,9 @@ class Explorer:
     ) -> None:
         if model.sampler.eta > 0:
             raise UserError(
-                f"model.sampler.eta: figures are drawn without fresh noise, not with eta {model.sampler.eta:g}; leave "
-                f"it at 0 (`grid` compares both)"
+                "model.sampler.eta",
+                f"figures are drawn without fresh noise, not with eta {model.sampler.eta:g}",
+                "leave it at 0: `grid` compares both",
             )
         self.model = model
         self.backbone = model.backbone
@@ -113,7 +114,9 @@ class Explorer:
         """
         for name in wanted:
             if name not in self.pool:
-                raise UserError(f"classes: unknown class '{name}'; the source has {', '.join(map(repr, self.pool))}")
+                raise UserError(
+                    "classes", f"unknown class '{name}'", f"the source has {', '.join(map(repr, self.pool))}"
+                )
         return list(wanted) or list(self.pool)[:first]
 
     def real(self, names: Sequence[str]) -> dict[str, Sources]:
@@ -211,7 +214,9 @@ class Explorer:
         parts = [self.backbone.decode(part.to(self.device)).cpu() for part in torch.split(latents, self.batch_size)]
         images = torch.cat(parts)
         if not bool(torch.isfinite(images).all()):
-            raise UserError(f"precision: sampling gave NaN in {self.model.precision}; use --model.precision fp32")
+            raise UserError(
+                "model.precision", f"sampling gave NaN in {self.model.precision}", "use fp32 for `model.precision`"
+            )
         return images
 
     def _batches(self, start: Start, label: str) -> Iterable[Start]:

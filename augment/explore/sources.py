@@ -37,7 +37,7 @@ class Sources:
         """
         norm, _, mean = method.partition("/")
         if norm not in NORMS or mean not in MEANS:
-            raise UserError(f"method: '{method}' is no pair of norm and mean adjustment such as nin/chm")
+            raise UserError("method", f"'{method}' is no pair of norm and mean adjustment", "give one such as nin/chm")
         rows = list(chosen)
         mixed = interpolate(self.latents[rows], weights, norm, mean)
         unconditional = None

@@ -57,7 +57,7 @@ class Inverter(L.LightningModule):
         self.backbone = backbone
         self.inversion = inversion
         self.compiled = compile
-        self.inverting: Halving[Parts] = Halving("inverting", "--model.inversion.batch_size")
+        self.inverting: Halving[Parts] = Halving("inverting", "inversion.batch_size")
 
     def on_predict_start(self) -> None:
         """Float32 means float32: NVIDIA's convolutions would otherwise round their inputs to TF32."""

@@ -20,7 +20,7 @@ class Halving(Generic[Part]):
 
     Args:
         what: The step, for the message.
-        option: That sets the batch size, for the message.
+        option: The argument that sets the batch size, for the message.
 
     Attributes:
         fitted: Rows that fitted, if memory ever ran out.
@@ -51,8 +51,9 @@ class Halving(Generic[Part]):
             except torch.OutOfMemoryError as error:
                 if size == 1:
                     raise UserError(
-                        f"out of memory while {self.what} a single image ({str(error).splitlines()[0]}); "
-                        f"use --model.precision bf16, a smaller --model.backbone.resolution or a larger device"
+                        "memory",
+                        f"out of memory while {self.what} a single image ({str(error).splitlines()[0]})",
+                        "use bf16 for `model.precision`, a smaller `backbone.resolution` or a larger device",
                     ) from error
             # Out of the handler: its traceback no longer holds on to the failed call's tensors.
             torch.cuda.empty_cache()
@@ -61,7 +62,7 @@ class Halving(Generic[Part]):
 
     def _say(self) -> int | None:
         log.warning(
-            "out of memory while %s; going on with %d images at a time (%s %d would have fitted)",
+            "out of memory while %s; going on with %d images at a time (%s=%d would have fitted)",
             self.what,
             self.fitted,
             self.option,

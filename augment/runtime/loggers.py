@@ -29,7 +29,7 @@ def make_logger(kind: LoggerName, folder: Path, name: str) -> Logger | Literal[F
         return False
     if kind in ("tensorboard", "wandb") and find_spec(kind) is None:
         raise UserError(
-            f"logger: '{kind}' needs a package that is not installed; run pip install {kind}, or choose csv"
+            "logger", f"'{kind}' needs a package that is not installed", f"run pip install {kind}, or choose csv"
         )
     if kind == "csv":
         return CSVLogger(folder, name="", version="")
@@ -39,7 +39,7 @@ def make_logger(kind: LoggerName, folder: Path, name: str) -> Logger | Literal[F
     try:
         wandb.login()
     except wandb.Error as error:
-        raise UserError(f"logger: wandb: {error} Or set WANDB_MODE=offline, or choose csv") from error
+        raise UserError("logger", f"wandb: {error}".rstrip("."), "or set WANDB_MODE=offline, or choose csv") from error
     return WandbLogger(name=name, save_dir=folder, project=os.environ.get("WANDB_PROJECT", "chm-augment"))
 
 

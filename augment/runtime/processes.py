@@ -186,8 +186,9 @@ def check_shared(trainer: L.Trainer | None, *folders: Path) -> None:
     for folder, count in zip(folders, missing.tolist(), strict=True):
         if count:
             raise UserError(
-                f"output: {count:.0f} of {trainer.world_size} processes do not see '{folder}' of the first one; "
-                f"all machines need one file system: give a folder on it"
+                "output",
+                f"{count:.0f} of {trainer.world_size} processes do not see '{folder}' of the first one",
+                "all machines need one file system: give a folder on it",
             )
 
 

@@ -102,8 +102,8 @@ class Synthesizer(L.LightningModule):
         self.precision: Precision = precision
         self.sampler = sampler
         self.compiled = compile
-        self.denoising: Halving[Tensor] = Halving("denoising", "--batch_size")
-        self.decoding: Halving[Tensor] = Halving("decoding", "--batch_size")
+        self.denoising: Halving[Tensor] = Halving("denoising", "plan.batch_size")
+        self.decoding: Halving[Tensor] = Halving("decoding", "plan.batch_size")
         self._check()
 
     def _check(self) -> None:

@@ -21,6 +21,7 @@ from augment.images.sources import ImageSource, Item
 from classify.train.augmentation import Transform, mix, normalise, train_transform
 from classify.train.batches import Batches as Batches
 from classify.train.filter import Filtered, keep_recognised
+from classify.train.loading import Loader
 from classify.train.order import Example, hold, in_proportion, pooled, replaced, shuffled
 from classify.train.sealed import Sealed
 from classify.train.synthetic import SyntheticSet, check_same_few_shot_set, read_index, shrink
@@ -103,7 +104,7 @@ class ClassificationData(L.LightningDataModule):
         synthetic = self._synthetic(real, budget)
         transform = train_transform(self.batches, self.mean)
         mixed = MixedBatches(real, synthetic, share, transform, self.num_classes, self.seed, rank, world)
-        return DataLoader(mixed, batch_size=None, num_workers=self.batches.workers)
+        return Loader.of_batches(mixed, self.batches.workers)
 
     def _real(self) -> list[Example]:
         read = partial(read_real, self.source, self.batches.useful_side)
@@ -143,7 +144,7 @@ class ClassificationData(L.LightningDataModule):
         )
         # Dealt without padding, so that every test image counts once whatever the number of processes.
         images = Images(self.source, self.source.test[rank::world], transform)
-        return DataLoader(images, self.batches.batch_size, num_workers=self.batches.workers)
+        return Loader.of_samples(images, self.batches.batch_size, self.batches.workers)
 
 
 def read_real(source: ImageSource, side: int, item: Item) -> Image.Image:

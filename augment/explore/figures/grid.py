@@ -52,7 +52,7 @@ class Grid:
     def draw(self, explorer: Explorer) -> Findings:
         """Write grid.png, grid.csv (every step of every path) and the measurements."""
         if self.columns < 2:
-            raise UserError(f"grid.columns: a path has two ends, not {self.columns}; give at least 2")
+            raise UserError("grid.columns", f"a path has two ends, not {self.columns}", "give at least 2")
         extractor = explorer.extractor
         samplers, note = self.samplers(explorer)
         p, q, prompts = self.ends(explorer)
@@ -110,7 +110,7 @@ class Grid:
             return p, q, (explorer.model.prompt_for(explorer.source.classes[0]),) * self.samples
         found = list(explorer.real(explorer.classes((), self.samples)).values())
         if any(len(sources) < 2 for sources in found):
-            raise UserError("grid.between: a class has one image only; raise --shots or join noise")
+            raise UserError("grid.between", "a class has one image only", "raise `shots` or join noise")
         p, q = (torch.stack([sources.latents[n] for sources in found]) for n in (0, 1))
         return p, q, tuple(sources.prompt for sources in found)
 

@@ -44,7 +44,7 @@ class Morph:
     def draw(self, explorer: Explorer) -> Findings:
         """Write morph.gif, morph.mp4, morph.png (some frames) and morph.csv (weights of every frame)."""
         if self.inputs < 2:
-            raise UserError(f"morph.inputs: a morph needs two images, not {self.inputs}; give at least 2")
+            raise UserError("morph.inputs", f"a morph needs two images, not {self.inputs}", "give at least 2")
         sources, names = self.sources(explorer)
         weights = simplex_walk(self.inputs, self.frames, self.centre)
         starts = [sources.mix(range(self.inputs), w, self.method) for w in weights]
@@ -80,8 +80,9 @@ class Morph:
             available = min(explorer.shots, len(explorer.pool[name]))
             if number >= available:
                 raise UserError(
-                    f"morph.inputs: class '{name}' has {available} images, too few for {self.inputs} inputs from "
-                    f"{len(names)} classes; lower it, or raise --shots"
+                    "morph.inputs",
+                    f"class '{name}' has {available} images, too few for {self.inputs} inputs of {len(names)} classes",
+                    "lower it, or raise `shots`",
                 )
         found = explorer.real(names)
         parts = [found[name] for name, _ in chosen]

@@ -37,7 +37,9 @@ class Offset:
     def draw(self, explorer: Explorer) -> Findings:
         """Write offset.png and offset.csv."""
         if explorer.backbone.latent_shape[0] < 2:
-            raise UserError("offset: needs latents of two channels or more, this backbone has one")
+            raise UserError(
+                "offset", "needs latents of two channels or more, this backbone has one", "use another backbone"
+            )
         noise = explorer.noise(self.samples)
         prompts = (explorer.model.prompt_for(explorer.source.classes[0]),) * self.samples
         before = torch.cat([offset_top(noise, b) for b in (0.0, *self.offsets)])

@@ -55,7 +55,7 @@ class Quality:
     def draw(self, explorer: Explorer) -> Findings:
         """Write quality.png and quality.csv."""
         if self.images < 2:
-            raise UserError(f"quality.images: {self.images} image has no variance; give at least 2")
+            raise UserError("quality.images", f"{self.images} image has no variance", "give at least 2")
         extractor = explorer.extractor  # before the long work: its weights may be missing
         names = explorer.classes(self.classes, 3)
         sources = explorer.real(names)

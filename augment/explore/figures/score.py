@@ -89,8 +89,9 @@ def load_clip(name: str, device: torch.device) -> Judge:
         processor = CLIPProcessor.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"score.clip: '{name}' cannot be loaded ({str(error).strip().splitlines()[0]}); be online once, or give a "
-            f"local folder with --score.clip FOLDER"
+            "score.clip",
+            f"'{name}' cannot be loaded ({str(error).strip().splitlines()[0]})",
+            "be online once, or give a local folder as `score.clip`",
         ) from error
 
     @torch.inference_mode()

@@ -43,7 +43,7 @@ class Text:
     def draw(self, explorer: Explorer) -> Findings:
         """Write text.png, text-swap.png and text.csv."""
         if self.columns < 2:
-            raise UserError(f"text.columns: a path has two ends, not {self.columns}; give at least 2")
+            raise UserError("text.columns", f"a path has two ends, not {self.columns}", "give at least 2")
         ends = self.ends(explorer)
         swaps = self.swaps or (*ends, "a landscape", "a face")
         noise = explorer.noise(self.samples)
@@ -82,7 +82,7 @@ class Text:
         """Both ends of the path."""
         if self.prompts:
             if len(self.prompts) != 2:
-                raise UserError(f"text.prompts: a path has two ends, not {len(self.prompts)}; give two prompts")
+                raise UserError("text.prompts", f"a path has two ends, not {len(self.prompts)}", "give two prompts")
             return self.prompts[0], self.prompts[1]
         first, *others = dict.fromkeys(map(explorer.model.prompt_for, explorer.source.classes))
         return first, (others or [""])[0]
@@ -106,7 +106,7 @@ def mixed(backbone: Backbone, ends: tuple[str, str], gamma: float) -> Condition:
     """
     first, second = (backbone.condition([prompt]) for prompt in ends)
     if not first.embeddings.is_floating_point():
-        raise UserError("text: this backbone reads no text, so there is nothing to interpolate; use one that does")
+        raise UserError("text", "this backbone reads no text, so there is nothing to interpolate", "use one that does")
     pooled = None
     if first.pooled is not None and second.pooled is not None:
         pooled = torch.lerp(first.pooled, second.pooled, gamma)

@@ -220,7 +220,7 @@ def test_a_path_between_images_joins_the_first_two_of_each_class(explorer: Explo
     assert prompts == ("a blue sky", "a green.leaf")
     explorer.shots = 1
     explorer._real.clear()
-    with pytest.raises(UserError, match=r"grid\.between: a class has one image only; raise --shots or join noise"):
+    with pytest.raises(UserError, match=r"grid\.between: a class has one image only; raise `shots` or join noise"):
         Grid(between="images", samples=2).ends(explorer)
 
 

@@ -270,5 +270,5 @@ def test_the_interpolation_score_through_the_command(
 
 
 def test_clip_that_cannot_be_had_names_the_local_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"score\.clip: .* give a local folder with --score.clip FOLDER"):
+    with pytest.raises(UserError, match=r"score\.clip: .* give a local folder as `score\.clip`"):
         load_clip(str(tmp_path / "nothing"), torch.device("cpu"))

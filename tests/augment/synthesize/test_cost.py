@@ -43,7 +43,7 @@ def test_halving_covers_every_row_once_and_remembers(caplog: pytest.LogCaptureFi
     assert halving.fitted == 3
     (said,) = caplog.records
     assert said.getMessage() == (
-        "out of memory while denoising; going on with 3 images at a time (--batch_size 3 would have fitted)"
+        "out of memory while denoising; going on with 3 images at a time (plan.batch_size=3 would have fitted)"
     )
     tried.clear()
     caplog.clear()
@@ -101,7 +101,7 @@ def test_inversion_out_of_memory_goes_on(
     monkeypatch.setattr(StableDiffusion, "invert", small)
     job.synthesize(tmp_path / "set")
     assert "out of memory while inverting; going on with 2 images at a time" in caplog.text
-    assert "(--model.inversion.batch_size 2 would have fitted)" in caplog.text
+    assert "(inversion.batch_size=2 would have fitted)" in caplog.text
     assert json.loads((tmp_path / "set" / "run.json").read_text())["batch_size_that_fitted"] == {"inverting": 2}
     assert len(list((tmp_path / "bank").rglob("*.safetensors"))) == 9
 

@@ -352,7 +352,7 @@ def test_large_photographs_are_reduced_to_what_a_crop_can_use(tmp_path: Path) ->
     batches = Batches(batch_size=2, image_size=16, crop_scale=(0.25, 1.0), crop_ratio=(1.0, 1.0))
     assert batches.useful_side == 32
     module = ClassificationData(ImageFolder(tmp_path), 1, batches=batches)
-    (example,) = module.train_dataloader().dataset.real
+    (example,) = module.train_dataloader().dataset.batches.real
     assert example.image().size == (50, 34)  # 200 // 32 = 6
     whole = Image.open(tmp_path / "a" / "0.png").reduce(6)
     assert example.image().tobytes() == whole.tobytes()
@@ -366,7 +366,7 @@ def test_above_the_budget_real_images_are_decoded_when_drawn(train_folder: Path)
     batches = []
     for module, held in ((small, False), (large, True)):
         loader = module.train_dataloader()
-        assert {example.held is not None for example in loader.dataset.real} == {held}
+        assert {example.held is not None for example in loader.dataset.batches.real} == {held}
         random.seed(0), torch.manual_seed(0)
         batches.append(next(iter(loader)))
     assert torch.equal(batches[0][0], batches[1][0])
