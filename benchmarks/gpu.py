@@ -21,13 +21,13 @@ from augment.backbones.stable_diffusion_3 import StableDiffusion3
 from augment.errors import UserError
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageFolder
-from augment.invert.fill import invert
-from augment.invert.inversion import Inversion
+from augment.inversion.fill import invert
+from augment.inversion.inversion import Inversion
 from augment.runtime.trainer import QUIET_TRAINER
-from augment.synthesize.pipeline import synthesize
-from augment.synthesize.plan import Plan
-from augment.synthesize.recipe import make_recipe
-from augment.synthesize.synthesizer import Synthesizer
+from augment.synthesis.pipeline import synthesize
+from augment.synthesis.plan import Plan
+from augment.synthesis.recipe import make_recipe
+from augment.synthesis.synthesizer import Synthesizer
 from benchmarks.architectures import Family, Size, save_checkpoint
 from benchmarks.record import Figure, Report, run
 
@@ -221,8 +221,9 @@ def gpu(
     """
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            "accelerator: no CUDA device here; run on a machine with an NVIDIA GPU, or try the program with "
-            "--size tiny --accelerator cpu"
+            "accelerator",
+            "no CUDA device here",
+            "run on a machine with an NVIDIA GPU, or try the program with --size tiny --accelerator cpu",
         )
     rate = matrix_rate(accelerator, 8192 if accelerator == "cuda" else 256)
     report = Report([Figure("matrix product in bf16, TFLOP/s", (rate / 1e12,))])

@@ -14,13 +14,13 @@ from augment.backbones.stable_diffusion import StableDiffusion
 from augment.dataset.reader import read_shard
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import Digits
-from augment.invert.fill import invert
-from augment.invert.inversion import Inversion
+from augment.inversion.fill import invert
+from augment.inversion.inversion import Inversion
 from augment.runtime.trainer import QUIET_TRAINER, MakeTrainer
-from augment.synthesize.pipeline import synthesize
-from augment.synthesize.plan import Plan
-from augment.synthesize.recipe import make_recipe
-from augment.synthesize.synthesizer import SynthesisBatch, Synthesizer
+from augment.synthesis.pipeline import synthesize
+from augment.synthesis.plan import Plan
+from augment.synthesis.recipe import make_recipe
+from augment.synthesis.synthesizer import SynthesisBatch, Synthesizer
 
 PROMPT = "a digit"
 CLASSES = 10

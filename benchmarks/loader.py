@@ -22,7 +22,7 @@ from augment.dataset.manifest import close_folder, describe_dataset
 from augment.dataset.reader import read_images
 from augment.dataset.shards import ShardFile, encode_image
 from augment.images.sources import ImageFolder as Source
-from augment.synthesize.plan import Plan, plan_shards
+from augment.synthesis.plan import Plan, plan_shards
 from benchmarks.record import Figure, Report, interleave, over, run
 from classify.train.augmentation import normalise
 from classify.train.batches import Batches

@@ -49,7 +49,9 @@ def command(name: str, folder: Path, steps: int, output: Path, more: Sequence[st
     """Run an `augment` command on the embedded digits with one thread per process: its seconds and peak memory."""
     program = Path(sys.executable).parent / "augment"
     if not program.is_file():
-        raise UserError(f"no program '{program}'; install the package into this environment: pip install -e .")
+        raise UserError(
+            "program", f"there is no '{program}'", "install the package into this environment: pip install -e ."
+        )
     options = {
         "output": output,
         "data.bank": folder / "bank",
@@ -70,7 +72,9 @@ def command(name: str, folder: Path, steps: int, output: Path, more: Sequence[st
         _, status, usage = os.wait4(process.pid, 0)  # unlike getrusage, of this child alone
         wall = time.perf_counter() - started
     if os.waitstatus_to_exitcode(status):
-        raise UserError(f"augment {name} failed: {(folder / 'log.txt').read_text()[-2000:]}")
+        raise UserError(
+            f"augment {name}", (folder / "log.txt").read_text()[-2000:], "mend that and run the benchmark again"
+        )
     return wall, usage.ru_maxrss * 1024
 
 

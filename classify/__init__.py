@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from classify.report.report import write_report
-    from classify.study.folder import StudyFolder
-    from classify.study.rows import Entry
-    from classify.study.settings import Study
-    from classify.study.study import study
+    from classify.studies.folder import StudyFolder
+    from classify.studies.rows import Entry
+    from classify.studies.settings import Study
+    from classify.studies.study import study
     from classify.train.batches import Batches
     from classify.train.classifier import Classifier
     from classify.train.data import ClassificationData
@@ -40,19 +40,18 @@ _HOMES = {
     "Batches": "classify.train.batches",
     "ClassificationData": "classify.train.data",
     "Classifier": "classify.train.classifier",
-    "Entry": "classify.study.rows",
+    "Entry": "classify.studies.rows",
     "FitResult": "classify.train.fit",
-    "Study": "classify.study.settings",
-    "StudyFolder": "classify.study.folder",
+    "Study": "classify.studies.settings",
+    "StudyFolder": "classify.studies.folder",
     "fit": "classify.train.fit",
+    "study": "classify.studies.study",
     "write_report": "classify.report.report",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Load a name of the public face from its room (PEP 562)."""
-    if name == "study":
-        return import_module("classify.study")  # the room is its function too
     if name not in _HOMES:
         raise AttributeError(f"module 'classify' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

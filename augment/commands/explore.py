@@ -23,7 +23,7 @@ from augment.explore.gallery import Report, Skipped, write_gallery
 from augment.images.sources import ImageSource
 from augment.runtime.files import write_json
 from augment.runtime.quiet import quiet
-from augment.synthesize.synthesizer import Synthesizer
+from augment.synthesis.synthesizer import Synthesizer
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.commands.parsing import add_switch
 from augment.commands.synthesize import SynthesisCLI, parse_synthesis, print_profile, trainer_factory
-from augment.invert.compare import check, print_trials, write_trials
-from augment.invert.fill import Inverted, invert
+from augment.inversion.compare import check, print_trials, write_trials
+from augment.inversion.fill import Inverted, invert
 from augment.mix.registry import configure
 from augment.runtime.processes import Companions
 from augment.runtime.profile import StageProfiler

@@ -17,18 +17,18 @@ from augment.commands.parsing import OutputCLI, add_switch
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet, choose_few_shot_set
 from augment.images.sources import ImageSource
-from augment.invert.fill import default_bank
+from augment.inversion.fill import default_bank
 from augment.mix.draws import Mixing
 from augment.mix.registry import MethodName
 from augment.runtime.processes import Companions
 from augment.runtime.profile import StageProfiler, profile_table
 from augment.runtime.trainer import QUIET_TRAINER, MakeTrainer
-from augment.synthesize.batch_size import settled_recipe
-from augment.synthesize.dry_run import cost_table, estimate
-from augment.synthesize.pipeline import synthesize
-from augment.synthesize.plan import Plan
-from augment.synthesize.recipe import Recipe, make_recipe
-from augment.synthesize.synthesizer import Synthesizer
+from augment.synthesis.batch_size import settled_recipe
+from augment.synthesis.dry_run import cost_table, estimate
+from augment.synthesis.pipeline import synthesize
+from augment.synthesis.plan import Plan
+from augment.synthesis.recipe import Recipe, make_recipe
+from augment.synthesis.synthesizer import Synthesizer
 
 
 @dataclass(frozen=True)

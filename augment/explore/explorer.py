@@ -21,13 +21,13 @@ from augment.errors import UserError
 from augment.explore.sources import Sources
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageSource, Item
-from augment.invert.fill import default_bank, invert
-from augment.invert.inversion import check_inverted, invert_latents
+from augment.inversion.fill import default_bank, invert
+from augment.inversion.inversion import check_inverted, invert_latents
 from augment.measure.extractor import Extractor
 from augment.mix.draws import noise_seed
 from augment.runtime.trainer import QUIET_TRAINER
-from augment.synthesize.notices import warn_of_other_start
-from augment.synthesize.synthesizer import Synthesizer
+from augment.synthesis.notices import warn_of_other_start
+from augment.synthesis.synthesizer import Synthesizer
 
 
 class Explorer:

@@ -17,11 +17,11 @@ from augment.backbones.start import Start
 from augment.errors import UserError
 from augment.images.pixels import to_tensor, to_uint8
 from augment.images.sources import ImageSource, Item
-from augment.invert.inversion import round_trip
+from augment.inversion.inversion import round_trip
 from augment.measure.extractor import Extractor
 from augment.measure.features import image_features
 from augment.measure.metrics import frechet_distance, frechet_name, recognised
-from augment.synthesize.synthesizer import Synthesizer
+from augment.synthesis.synthesizer import Synthesizer
 
 FAR = 10.0
 """Noise samples further away than this many times the distance of two real halves count as too far."""

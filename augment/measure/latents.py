@@ -7,7 +7,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from augment.synthesize.synthesizer import SynthesisBatch
+from augment.synthesis.synthesizer import SynthesisBatch
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from augment.backbones.base import Backbone
 from augment.images.pixels import to_tensor
 from augment.images.sources import ImageSource, Item
-from augment.invert.inversion import Inversion, round_trip
+from augment.inversion.inversion import Inversion, round_trip
 from augment.pretrain.base import Pretraining
 
 CARD = "README.md"

@@ -5,9 +5,9 @@ import shlex
 from augment.commands.parsing import CommandParser
 from augment.runtime.quiet import quiet
 from classify.report.report import write_report
-from classify.study.folder import StudyFolder
-from classify.study.settings import Study
-from classify.study.study import CellsFailed, study
+from classify.studies.folder import StudyFolder
+from classify.studies.settings import Study
+from classify.studies.study import CellsFailed, study
 
 
 def study_command(args: list[str]) -> None:

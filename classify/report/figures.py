@@ -8,7 +8,7 @@ from PIL import Image
 
 from augment.dataset.reader import read_shard
 from classify.report.statistics import Estimate
-from classify.study.picture import GRID_CLASSES, grid
+from classify.studies.picture import GRID_CLASSES, grid
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jinja2
 
-from classify.study.folder import StudyFolder
+from classify.studies.folder import StudyFolder
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from augment.errors import UserError
 from classify.report.statistics import Estimate, estimate, ranks
-from classify.study.folder import StudyFolder
+from classify.studies.folder import StudyFolder
 
 
 @dataclass(frozen=True)

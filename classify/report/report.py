@@ -19,7 +19,7 @@ from classify.report.sections import (
 from classify.report.summary import BASELINE, Results, Summary, summarize
 from classify.report.tables import difference
 from classify.report.wording import TESTS, number, percent
-from classify.study.folder import StudyFolder
+from classify.studies.folder import StudyFolder
 
 TITLE = "Which augmentation gives the best classifier?"
 

@@ -12,8 +12,8 @@ from classify.report.statistics import Estimate, estimate, rank_correlation
 from classify.report.summary import BASELINE, Block, Results, Summary, class_differences
 from classify.report.tables import accuracy_table, measures_table, pairs_table, value
 from classify.report.wording import number, percent
-from classify.study.folder import LastRun, StudyFolder
-from classify.study.rows import slug
+from classify.studies.folder import LastRun, StudyFolder
+from classify.studies.rows import slug
 
 GRID_ROWS = 3
 

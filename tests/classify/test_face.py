@@ -81,7 +81,7 @@ def test_a_study_is_run_and_told(
     model_folder: Path, train_folder: Path, test_folder: Path, extractor_folder: Path, tmp_path: Path
 ) -> None:
     from augment.backbones.stable_diffusion import StableDiffusion
-    from augment.synthesize.synthesizer import Synthesizer
+    from augment.synthesis.synthesizer import Synthesizer
 
     settings = classify.Study(
         tmp_path / "study",

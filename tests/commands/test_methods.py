@@ -24,14 +24,14 @@ from augment.errors import UserError
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.pixels import to_tensor
 from augment.images.sources import Digits, ImageFolder
-from augment.invert.inversion import Inversion
+from augment.inversion.inversion import Inversion
 from augment.mix import norm_aware
 from augment.mix.draws import Draws
 from augment.mix.registry import METHODS, MethodName
-from augment.synthesize.pipeline import synthesize
-from augment.synthesize.plan import Plan
-from augment.synthesize.recipe import Recipe, make_recipe
-from augment.synthesize.synthesizer import Synthesizer
+from augment.synthesis.pipeline import synthesize
+from augment.synthesis.plan import Plan
+from augment.synthesis.recipe import Recipe, make_recipe
+from augment.synthesis.synthesizer import Synthesizer
 
 Samples = list[tuple[Tensor, dict[str, Any]]]
 PROMPT = "a photo of a {class}"

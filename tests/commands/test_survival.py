@@ -321,7 +321,7 @@ def test_a_full_disk_met_anywhere_is_one_line(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "dataset.json")
 
-    monkeypatch.setattr("augment.synthesize.pipeline.close_folder", full)
+    monkeypatch.setattr("augment.synthesis.pipeline.close_folder", full)
     error = fails(main, ["synthesize", *job.args(tmp_path / "out")], 1)
     assert "No space left on device" in error.strip().splitlines()[-1]
     assert len(sha256s(tmp_path / "out")) == 3

@@ -514,7 +514,7 @@ def test_a_sampler_that_gives_nan_is_named(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Any
 ) -> None:
     monkeypatch.setattr(StableDiffusion, "decode", lambda self, latents: latents[:, :3] * float("nan"))
-    monkeypatch.setattr("augment.invert.inversion.psnr", lambda images, targets: [30.0] * len(images))
+    monkeypatch.setattr("augment.inversion.inversion.psnr", lambda images, targets: [30.0] * len(images))
     error = fails(main, ["synthesize", *job.args(tmp_path / "set", per_class=1)], 1)
     assert "sampling gave NaN in fp32" in error and not list((tmp_path / "set").glob("*.tar"))
 

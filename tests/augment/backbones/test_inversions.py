@@ -29,9 +29,9 @@ from augment.backbones.start import Sampler, Start
 from augment.cli import main
 from augment.dataset.reader import read_shard
 from augment.errors import UserError
-from augment.invert.inversion import Inversion, check_inverted, go_back, invert_latents
+from augment.inversion.inversion import Inversion, check_inverted, go_back, invert_latents
 from augment.mix.draws import noise_seed
-from augment.synthesize.synthesizer import Synthesizer
+from augment.synthesis.synthesizer import Synthesizer
 
 PROMPTS = ("a photo of a cat", "a dog")
 SD15 = {

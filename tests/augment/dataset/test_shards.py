@@ -14,7 +14,7 @@ from augment.dataset.reader import is_complete, read_shard, shard_keys
 from augment.dataset.shards import ImageFormat, Sample, ShardFile, committed_sha256, encode_image, shard_name
 from augment.errors import UserError
 from augment.runtime.files import write_json
-from augment.synthesize.plan import Plan, plan_batches, plan_shards
+from augment.synthesis.plan import Plan, plan_batches, plan_shards
 
 PLANS = [
     (Plan(per_class=7, shard_size=5, batch_size=2), [0, 1, 2]),

@@ -18,8 +18,8 @@ from augment.explore.figures.grid import Grid
 from augment.explore.figures.registry import FIGURES
 from augment.explore.figures.text import Text
 from augment.images.sources import ImageFolder
-from augment.invert.inversion import Inversion
-from augment.synthesize.synthesizer import Synthesizer
+from augment.inversion.inversion import Inversion
+from augment.synthesis.synthesizer import Synthesizer
 
 Fails = Callable[..., str]
 DRAWN = [name for name in FIGURES if name != "score"]  # CLIP is not to be had

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from conftest import Job
 
-from classify.study.runner import Event
-from classify.study.terminal import StudyProgress
+from classify.studies.runner import Event
+from classify.studies.terminal import StudyProgress
 
 
 def test_images_rate_and_time_left_are_shown(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from classify.report.figures import (
     synthetic_grid,
 )
 from classify.report.statistics import Estimate
-from classify.study.picture import TILE, grid, real_grid
+from classify.studies.picture import TILE, grid, real_grid
 
 
 def tile(sheet: Image.Image, column: int, row: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from classify.report.statistics import Comparison, Estimate, estimate
 from classify.report.summary import Block, Line, Summary, class_differences, summarize
 from classify.report.tables import accuracy_table, measures_table, pairs_table
 from classify.report.wording import number, p_value, percent, points
-from classify.study.folder import StudyFolder
+from classify.studies.folder import StudyFolder
 
 
 def cell(row: str, seed: int, top1: float, classifier: str = "resnet", shots: int = 5, **more: Any) -> dict[str, Any]:

@@ -1,0 +1,134 @@
+"""The few-shot set into the latent bank: what is missing is inverted or encoded, once."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from augment.backbones.base import Backbone
+from augment.backbones.start import LatentKind
+from augment.images.few_shot import FewShotSet, Shot
+from augment.images.sources import ImageSource
+from augment.inversion.bank import LatentBank, LatentKey, encoded_key, latent_key
+from augment.inversion.inversion import Inversion, Quality
+from augment.inversion.inverter import BankWriter, InversionData, Inverter
+from augment.runtime.processes import wait_for_all
+from augment.runtime.trainer import MakeTrainer, default_trainer, progress_bar
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """The latents of a few-shot set.
+
+    Attributes:
+        bank: Where they lie.
+        keys: Their keys, by class.
+        quality: The round trip of each image.
+        new: How many were made by this run.
+        fitted: Images at a time that memory allowed this process, if it did not allow the batch size.
+    """
+
+    bank: LatentBank
+    keys: dict[int, tuple[LatentKey, ...]]
+    quality: dict[str, Quality]
+    new: int
+    fitted: int | None = None
+
+
+def invert(
+    backbone: Backbone,
+    source: ImageSource,
+    few_shot: FewShotSet,
+    prompts: Mapping[int, str],
+    bank: Path,
+    inversion: Inversion = Inversion(),  # noqa: B008  (frozen)
+    latents: LatentKind | None = "inverted",
+    compile: bool = False,
+    folders: Sequence[Path] = (),
+    make_trainer: MakeTrainer = default_trainer,
+    show_progress: bool = True,
+) -> Inverted:
+    """Invert, or only encode, the few-shot images whose latents the bank lacks.
+
+    Args:
+        backbone: The model whose noise space is entered.
+        source: Where the images are.
+        few_shot: Which of them.
+        prompts: The prompt of each class, by label.
+        bank: Folder of the latents.
+        inversion: How.
+        latents: `inverted` for noise z_T, `encoded` for clean latents z_0; None makes nothing.
+        compile: Compile the denoiser.
+        folders: Other folders that all processes must see.
+        make_trainer: Builds the trainer around the given callbacks.
+        show_progress: Whether to show a progress bar.
+
+    Raises:
+        UserError: If the bank belongs to another backbone, or an image cannot be read or inverted.
+    """
+    stored = LatentBank(bank, backbone.identity)
+    keys = latent_keys(backbone, few_shot, prompts, inversion, latents)
+    if not keys:
+        return Inverted(stored, {}, {}, 0)
+    flat = [key for members in keys.values() for key in members]
+    seen = (*folders, stored.folder)
+    images = InversionData(source, few_shot, flat, stored, inversion.batch_size, backbone.image_size, seen)
+    missing = sum(key not in stored for key in set(flat))
+    backbone.cast(inversion.precision)
+    trainer = make_trainer([BankWriter(stored), *progress_bar("invert", show_progress)])
+    inverter = Inverter(backbone, inversion, compile)
+    trainer.predict(inverter, datamodule=images, return_predictions=False)
+    wait_for_all(trainer, stored.folder)
+    quality = {shot.name: stored.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
+    if missing:
+        warn_of_poor(quality, inversion.warn_psnr)
+    return Inverted(stored, keys, quality, missing, inverter.inverting.fitted)
+
+
+def latent_keys(
+    backbone: Backbone,
+    few_shot: FewShotSet,
+    prompts: Mapping[int, str],
+    inversion: Inversion,
+    latents: LatentKind | None,
+) -> dict[int, tuple[LatentKey, ...]]:
+    """The bank's keys of the few-shot set's latents, by class; empty if no latents are needed."""
+    if latents is None:
+        return {}
+
+    def key_of(shot: Shot) -> LatentKey:
+        if latents == "encoded":
+            return encoded_key(shot, backbone, inversion)
+        return latent_key(shot, backbone, prompts[shot.label], inversion)
+
+    return {label: tuple(key_of(shot) for shot in few_shot.shots[label]) for label in few_shot.labels}
+
+
+def default_bank(output: Path, identity: str) -> Path:
+    """The bank beside a dataset: one folder per backbone."""
+    return output.parent / "bank" / identity.replace("/", "--")
+
+
+NAMED = 5
+"""Poor round trips that get a line of their own."""
+
+
+@rank_zero_only
+def warn_of_poor(quality: dict[str, Quality], threshold: float) -> None:
+    """Name the images that inversion does not bring back, worst first."""
+    poor = sorted((q.round_trip, q.autoencoder, name) for name, q in quality.items() if q.round_trip < threshold)
+    for round_trip, autoencoder, name in poor[:NAMED]:
+        log.warning(
+            "image '%s' survives inversion badly: PSNR %.1f dB (the autoencoder alone: %.1f dB); "
+            "its mixtures may not show its class",
+            name,
+            round_trip,
+            autoencoder,
+        )
+    if len(poor) > NAMED:
+        others = ", ".join(name for _, _, name in poor[NAMED:])
+        log.warning("%d more images survive inversion badly (below %.0f dB): %s", len(poor) - NAMED, threshold, others)

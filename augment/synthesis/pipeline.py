@@ -1,0 +1,118 @@
+"""The public face of augmentation: fill the latent bank, write the synthetic dataset.
+
+    few-shot images -> invert -> latent bank -> mix -> interpolate -> deterministic DDIM -> decode -> shards
+
+Both steps run in Lightning's predict loop, under one process or many; `make_trainer` decides which.
+"""
+
+import logging
+import time
+from pathlib import Path
+
+import lightning as L
+import torch
+
+from augment.dataset.card import write_card
+from augment.dataset.folder import check_folder
+from augment.dataset.manifest import close_folder, describe_dataset, write_run
+from augment.dataset.reader import is_complete
+from augment.dataset.shards import shard_name
+from augment.errors import UserError
+from augment.images.sources import ImageSource
+from augment.inversion.fill import default_bank, invert
+from augment.runtime.processes import wait_for_all
+from augment.runtime.profile import StageProfiler, profiler_of
+from augment.runtime.trainer import MakeTrainer, default_trainer, device_name, progress_bar
+from augment.synthesis.loader import SynthesisLoader
+from augment.synthesis.notices import warn_of_other_start, warn_of_other_versions
+from augment.synthesis.recipe import Recipe
+from augment.synthesis.synthesizer import Synthesizer
+from augment.synthesis.writer import ShardWriter
+
+log = logging.getLogger(__name__)
+
+UNLIMITED = 2**31 - 1
+
+
+def synthesize(
+    model: Synthesizer,
+    source: ImageSource,
+    recipe: Recipe,
+    output: Path | str,
+    bank: Path | str | None = None,
+    overwrite: bool = False,
+    make_trainer: MakeTrainer = default_trainer,
+    show_progress: bool = True,
+) -> Path:
+    """Write the synthetic dataset, inverting first what the bank lacks; finished shards are kept.
+
+    Args:
+        model: The backbone and sampler that the recipe was made for.
+        source: Where the recipe's few-shot images are.
+        recipe: What is to be made.
+        output: Folder of the dataset.
+        bank: Folder of inverted latents; by default one per backbone below `bank`, beside the dataset.
+        overwrite: Delete a dataset of another recipe in `output` instead of refusing.
+        make_trainer: Builds the trainer around the given callbacks; called once per step.
+        show_progress: Whether to show progress bars.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        UserError: If the folder holds another dataset, or as `invert` does.
+    """
+    output = Path(output).resolve()
+    manifest = describe_dataset(recipe.describe())
+    check_folder(output, manifest, overwrite)
+    if recipe.method.latents == "inverted":
+        warn_of_other_start(model)
+    warn_of_other_versions(output, manifest["versions"])
+    started = time.perf_counter()
+    inverted = invert(
+        model.backbone,
+        source,
+        recipe.few_shot,
+        recipe.prompts,
+        Path(bank) if bank is not None else default_bank(output, recipe.backbone),
+        recipe.inversion,
+        recipe.method.latents,
+        model.compiled,
+        (output,),
+        make_trainer,
+        show_progress,
+    )
+    begun = time.perf_counter()
+    model.backbone.cast(model.precision)
+    shape = model.backbone.latent_shape
+    loader = SynthesisLoader(recipe, output, overwrite, inverted.bank, inverted.keys, shape)
+    writer = ShardWriter(output, recipe.plan.image_format)
+    trainer = make_trainer([writer, *progress_bar("synthesize", show_progress)])
+    trainer.predict(model, datamodule=loader, return_predictions=False)
+    wait_for_all(trainer, output)
+    stages = {"inverting": inverted.fitted, "denoising": model.denoising.fitted, "decoding": model.decoding.fitted}
+    fitted = smallest(stages, trainer)
+    if trainer.is_global_zero:
+        shards = recipe.shards
+        images = sum(len(shards[n]) for n in loader.pending)
+        missing = [shard_name(n) for n, s in enumerate(shards) if not is_complete(output / shard_name(n), s)]
+        if missing:
+            raise UserError("output", f"{', '.join(missing)} in '{output}' not written", "run the same command again")
+        seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
+        if images or not (output / "run.json").is_file():
+            profiler = profiler_of(trainer)
+            profile = profiler.report(sum(seconds.values())) if isinstance(profiler, StageProfiler) else None
+            write_run(output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile)
+        close_folder(output, shards)
+        if not (output / "README.md").exists():  # whoever has edited it keeps it
+            write_card(output)
+    return output
+
+
+def smallest(stages: dict[str, int | None], trainer: L.Trainer) -> dict[str, int]:
+    """Images at a time that memory allowed in each stage, over all processes; without the stages that never ran out."""
+    limits = [UNLIMITED if fitted is None else fitted for fitted in stages.values()]
+    least = torch.tensor(limits, device=trainer.strategy.root_device)
+    if trainer.world_size > 1:
+        least = trainer.strategy.reduce(least, reduce_op="min")
+    return {stage: limit for stage, limit in zip(stages, least.tolist(), strict=True) if limit != UNLIMITED}

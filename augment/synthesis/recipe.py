@@ -1,0 +1,207 @@
+"""What decides an image? One frozen value, made once before anything runs; its fingerprint is the dataset's."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from augment.backbones.base import Precision, PromptKind
+from augment.backbones.start import Sampler
+from augment.dataset.shards import Sample
+from augment.errors import UserError
+from augment.images.few_shot import FewShotSet
+from augment.inversion.inversion import Inversion
+from augment.mix.draws import Draws, Mixing, Mixture, count_sources, draw_mixture
+from augment.mix.method import Method
+from augment.mix.registry import AUTHORS, MethodName, configure, describe
+from augment.runtime.fingerprint import fingerprint
+from augment.synthesis.plan import Plan, plan_shards
+from augment.synthesis.synthesizer import Synthesizer
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides an image's pixels. What does not (device, workers, folders, progress) is not in it.
+
+    Attributes:
+        backbone: Identity of the exact weights.
+        resolution: Height and width of the images, in pixels.
+        inversion: How the few-shot images are brought into the backbone's noise space.
+        steps: Of the sampler.
+        guidance: Classifier-free guidance; 1 is without.
+        prompt: `{class}` stands for the class's name.
+        precision: Of the networks while sampling.
+        sampler: How steps are made.
+        compile: Whether the denoiser is compiled, which changes the last bits.
+        method_name: As the paper writes it.
+        method: The class of that name, with its settings.
+        mixing: How sources and weights are drawn.
+        plan: Size and layout of the dataset, its batch size a number.
+        seed: Draws every mixture.
+        few_shot: The real images.
+    """
+
+    backbone: str
+    resolution: int
+    inversion: Inversion
+    steps: int
+    guidance: float
+    prompt: str
+    precision: Precision
+    sampler: Sampler
+    compile: bool
+    method_name: MethodName
+    method: Method
+    mixing: Mixing
+    plan: Plan
+    seed: int
+    few_shot: FewShotSet
+
+    def describe(self) -> dict[str, Any]:
+        """All of it as JSON holds it: what `dataset.json` calls the configuration."""
+        inversion = asdict(self.inversion)
+        del inversion["warn_psnr"]  # warns, and decides nothing
+        return {
+            "backbone": self.backbone,
+            "resolution": self.resolution,
+            "inversion": inversion,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "prompt": self.prompt,
+            "precision": self.precision,
+            "sampler": asdict(self.sampler),
+            "compile": self.compile,
+            "method": self.method_name,
+            "settings": describe(self.method),
+            "mixing": asdict(self.mixing),
+            "plan": asdict(self.plan),
+            "seed": self.seed,
+            "classes": list(self.few_shot.classes),
+            "few_shot": [asdict(shot) for shot in self.few_shot.all],
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the dataset's bytes."""
+        return fingerprint(self.describe())
+
+    @cached_property
+    def shards(self) -> tuple[tuple[Sample, ...], ...]:
+        """All samples of all shards."""
+        return tuple(plan_shards(self.plan, self.few_shot.labels))
+
+    def prompt_of(self, label: int) -> str:
+        """The prompt of a class."""
+        return self.prompt.replace("{class}", self.few_shot.classes[label])
+
+    @property
+    def prompts(self) -> dict[int, str]:
+        """The prompt of every class that has images in the few-shot set."""
+        return {label: self.prompt_of(label) for label in self.few_shot.labels}
+
+    def mixture(self, label: int, index: int) -> tuple[int, Mixture]:
+        """Of image `index` of class `label`: the class that its sources are of, and its mixture of them."""
+        labels = self.few_shot.labels
+        source = Draws(self.seed, label, index).other_class(labels) if self.method.across else label
+        mixing = self.mixing if self.method.weighted else replace(self.mixing, weights="centroid")
+        available = len(self.few_shot.shots[source])
+        return source, draw_mixture(mixing, self.count_sources(source), available, self.seed, label, index)
+
+    def count_sources(self, label: int) -> int:
+        """How many images of a class are mixed into one.
+
+        Raises:
+            UserError: If the class has fewer than the method or the mixing needs.
+        """
+        name, available = self.few_shot.classes[label], len(self.few_shot.shots[label])
+        if self.method.sources is None:
+            return count_sources(self.mixing, available, name)
+        if available < self.method.sources:
+            raise UserError(
+                "method",
+                f"'{self.method_name}' needs {self.method.sources} sources, class '{name}' has {available}",
+                "raise `shots` or choose another `method`",
+            )
+        return self.method.sources
+
+
+def make_recipe(
+    model: Synthesizer,
+    few_shot: FewShotSet,
+    method: MethodName = "nin/chm",
+    seed: int = 0,
+    mixing: Mixing = Mixing(),  # noqa: B008  (frozen)
+    plan: Plan = Plan(),  # noqa: B008  (frozen)
+    settings: Mapping[str, Any] = AUTHORS,
+) -> Recipe:
+    """Freeze all that decides an image, or say why it cannot work.
+
+    Args:
+        model: Backbone and settings of inversion and sampler.
+        few_shot: The real images, as `choose_few_shot_set` chose them.
+        method: How a start is made.
+        seed: Draws every mixture; the few-shot set's own seed is the usual choice.
+        mixing: How sources and weights are drawn.
+        plan: Size and layout of the dataset.
+        settings: Of the method, by name; what is left out stays as the method's authors have it.
+
+    Raises:
+        UserError: If the method does not fit the backbone, the prompt, the classes or the number of images, or the
+            batch size has not been settled.
+    """
+    if plan.batch_size == "auto":
+        raise UserError("plan.batch_size", "'auto' is no number yet", "give one, or let the command find it")
+    recipe = Recipe(
+        backbone=model.backbone.identity,
+        resolution=model.backbone.image_size,
+        inversion=model.inversion,
+        steps=model.steps,
+        guidance=model.guidance,
+        prompt=model.prompt,
+        precision=model.precision,
+        sampler=model.sampler,
+        compile=model.compiled,
+        method_name=method,
+        method=configure(method, settings),
+        mixing=mixing,
+        plan=plan,
+        seed=seed,
+        few_shot=few_shot,
+    )
+    for label in few_shot.labels:
+        recipe.count_sources(label)
+    check_prompts(recipe, model.backbone.prompts)
+    if model.backbone.prompts == "class":
+        model.backbone.condition(list(recipe.prompts.values()))
+    return recipe
+
+
+def check_prompts(recipe: Recipe, kind: PromptKind) -> None:
+    """Refuse a method that cannot work with this kind of prompt, or with this set of classes.
+
+    Raises:
+        UserError: If so.
+    """
+    name, method, few_shot = recipe.method_name, recipe.method, recipe.few_shot
+    if method.across and len(few_shot.labels) < 2:
+        raise UserError(
+            "method",
+            f"'{name}' goes from one class to another, the few-shot set has images of one",
+            "add a class to `classes` or choose another `method`",
+        )
+    if method.prompt_tells_class and len(few_shot.classes) > 1:  # all of the source's: one may be made at a time
+        if kind == "none":
+            raise UserError(
+                "method",
+                f"'{name}' tells the model the class by its prompt, and {recipe.backbone} reads none",
+                "choose another `method` or `backbone`",
+            )
+        if "{class}" not in recipe.prompt:
+            raise UserError(
+                "model.prompt",
+                f"'{recipe.prompt}' is the same for all {len(few_shot.classes)} classes, and '{name}' knows a class "
+                f"by its prompt alone",
+                "put {class} into `model.prompt` or choose another `method`",
+            )
+    if describe(method).get("suffixes") and kind != "text":
+        raise UserError("settings.suffixes", f"{recipe.backbone} reads no text", "leave `settings.suffixes` out")

@@ -1,0 +1,194 @@
+"""Starts to images: a Lightning module that denoises and decodes planned batches."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import lightning as L
+import torch
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from torch import Tensor
+
+from augment.backbones.base import Backbone, Precision, allow_tf32
+from augment.backbones.start import Sampler, Start
+from augment.errors import UserError
+from augment.images.pixels import to_uint8
+from augment.inversion.inversion import Inversion
+from augment.runtime.halving import Halving
+from augment.runtime.profile import profile
+from augment.synthesis.plan import PlannedBatch
+
+
+@dataclass(frozen=True)
+class SynthesisBatch:
+    """What goes through the sampler at once, and what is written beside each image."""
+
+    planned: PlannedBatch
+    start: Start
+    records: tuple[dict[str, Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device; Lightning calls this."""
+        return replace(self, start=self.start.to(device))
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A batch of images on its way from the device: the program works ahead, and only a reader waits.
+
+    Attributes:
+        pixels: Uint8 [B, H, W, 3] in host memory, complete once `ready` has come.
+        finite: Whether the networks gave numbers.
+        precision: What they computed in.
+        ready: Set by the device; None where everything is done at once.
+    """
+
+    pixels: Tensor
+    finite: Tensor
+    precision: Precision
+    ready: torch.cuda.Event | None
+
+    def wait(self) -> Tensor:
+        """The pixels [B, H, W, 3], once they have arrived.
+
+        Raises:
+            UserError: If the networks gave NaN.
+        """
+        if self.ready is not None:
+            self.ready.synchronize()
+        if not bool(self.finite):
+            raise UserError(
+                "model.precision", f"sampling gave NaN in {self.precision}", "use fp32 for `model.precision`"
+            )
+        return self.pixels
+
+
+class Synthesizer(L.LightningModule):
+    """Turns starts into images, by default with deterministic DDIM; knows starts, never methods.
+
+    Args:
+        backbone: The diffusion model.
+        inversion: How the few-shot images are brought into its noise space.
+        steps: Of the sampler.
+        guidance: Classifier-free guidance; 1 is without.
+        prompt: `{class}` stands for the class's name.
+        precision: Of the networks while sampling; interpolation is float32 in any case.
+        sampler: How steps are made, beside their number and guidance.
+        compile: Compile the denoiser's repeated blocks; costs a minute or two at the start.
+
+    Raises:
+        UserError: If the backbone cannot do the inversion or the sampler, or the two do not fit each other.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        inversion: Inversion = Inversion(),  # noqa: B008  (frozen)
+        steps: PositiveInt = 50,
+        guidance: NonNegativeFloat = 1.0,
+        prompt: str = "a digit",
+        precision: Precision = "fp32",
+        sampler: Sampler = Sampler(),  # noqa: B008  (frozen)
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.inversion = inversion
+        self.steps = steps
+        self.guidance = float(guidance)
+        self.prompt = prompt
+        self.precision: Precision = precision
+        self.sampler = sampler
+        self.compiled = compile
+        self.denoising: Halving[Tensor] = Halving("denoising", "plan.batch_size")
+        self.decoding: Halving[Tensor] = Halving("decoding", "plan.batch_size")
+        self._check()
+
+    def _check(self) -> None:
+        self.backbone.check_inversion(self.inversion.kind)
+        self.backbone.check_sampler(self.sampler)
+        if self.inversion.kind != "null-text":
+            return
+        if self.inversion.precision != "fp32":
+            raise UserError(
+                "inversion.precision",
+                f"null-text optimises in fp32, not in {self.inversion.precision}",
+                "use fp32 for `inversion.precision`",
+            )
+        if self.sampler.kind != "first-order" or self.inversion.steps != self.steps:
+            raise UserError(
+                "inversion.steps",
+                f"null-text makes embeddings for each step of the first-order sampler, here {self.inversion.steps} of "
+                f"the inversion for {self.steps} of the sampler",
+                "give `inversion.steps` and `model.steps` the same number, and a first-order sampler",
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Everything about the model that decides an image."""
+        inversion = asdict(self.inversion)
+        del inversion["warn_psnr"]
+        return {
+            "backbone": self.backbone.identity,
+            "resolution": self.backbone.image_size,
+            "inversion": inversion,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "prompt": self.prompt,
+            "precision": self.precision,
+            "sampler": asdict(self.sampler),
+            "compile": self.compiled,
+        }
+
+    def prompt_for(self, class_name: str) -> str:
+        """The prompt of a class."""
+        return self.prompt.replace("{class}", class_name)
+
+    def evaluations_per_image(self, strength: float | tuple[float, ...] = 1.0) -> float:
+        """Calls of the denoiser that one image takes, each guidance branch counted.
+
+        Args:
+            strength: Share of the schedule that is denoised; of several the mean number of calls is returned.
+        """
+        if isinstance(strength, tuple):
+            return sum(self.evaluations_per_image(one) for one in strength) / len(strength)
+        low, high = (bound * self.backbone.train_steps for bound in self.sampler.guidance_interval)
+        left = max(1, round(self.steps * strength))
+        times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps[-left:]]
+        guided = sum(low <= time <= high for time in times) if self.guidance != 1 else 0
+        return (len(times) + guided) * (2 if self.sampler.kind == "midpoint" else 1)
+
+    def on_predict_start(self) -> None:
+        """Make the networks fast on the device that they are now on."""
+        self._tf32 = allow_tf32(self.precision == "tf32")
+        self.backbone.prepare(self.compiled)
+
+    def on_predict_end(self) -> None:
+        """Leave the global switches as they were."""
+        allow_tf32(*self._tf32)
+
+    def predict_step(self, batch: SynthesisBatch, batch_idx: int) -> Generated:
+        """Images of the batch; on an accelerator they are still being made when this returns."""
+        with profile(self.trainer, "denoise"):
+            latents = torch.cat(self.denoising(lambda rows: self._denoise(batch.start.take(rows)), len(batch)))
+        with profile(self.trainer, "decode"):
+            parts = self.decoding(lambda rows: self.backbone.decode(latents[rows]), len(batch))
+            return to_host(torch.cat(parts), self.precision)
+
+    def _denoise(self, start: Start) -> Tensor:
+        return self.backbone.denoise(start, self.steps, self.guidance, self.sampler)  # z_0 [B, C, h, w]
+
+
+def to_host(images: Tensor, precision: Precision) -> Generated:
+    """Images [B, 3, H, W] in [-1, 1] as bytes in host memory, without waiting for the device."""
+    finite = torch.isfinite(images).all()
+    pixels = to_uint8(images).permute(0, 2, 3, 1).contiguous()  # [B, H, W, 3]
+    if images.device.type != "cuda":
+        return Generated(pixels.cpu(), finite.cpu(), precision, None)
+    on_host, flag = (torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in (pixels, finite))
+    on_host.copy_(pixels, non_blocking=True)
+    flag.copy_(finite, non_blocking=True)
+    ready = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    ready.record()
+    return Generated(on_host, flag, precision, ready)

@@ -1,0 +1,1 @@
+"""Which augmentation is best? Cells, their folder, and what runs them."""

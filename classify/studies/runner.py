@@ -1,0 +1,225 @@
+"""How is a cell run? Its synthetic set is made and measured once, then each classifier is trained and tested once."""
+
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+
+from augment.dataset.manifest import read_manifest
+from augment.errors import UserError
+from augment.inversion.fill import invert
+from augment.measure.adequacy import Adequacy, measure_adequacy
+from augment.measure.latents import StartStatistics, norms_and_channels, summarize
+from augment.measure.reference import Reference, make_reference
+from augment.mix.registry import MethodName
+from augment.runtime.loggers import close_logger, make_logger
+from augment.runtime.trainer import QUIET_TRAINER
+from augment.synthesis.batch_size import settled_recipe
+from augment.synthesis.pipeline import synthesize
+from augment.synthesis.synthesizer import Synthesizer
+from classify.studies.cells import Cell, Group
+from classify.studies.folder import StudyFolder
+from classify.studies.rows import WantedSet
+from classify.studies.settings import Study
+from classify.studies.synthesis import few_shot_set, latents_of, recipe_of
+from classify.train.data import ClassificationData
+from classify.train.trial import fit_and_test
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a cell."""
+
+    kind: Literal["running", "done", "failed"]
+    cell: Cell
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A synthetic set as its cells see it: where it lies, its metrics, what is to be known of them, seconds."""
+
+    dataset: Path | None
+    metrics: dict[str, float]
+    caveats: list[str]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs cells of a study and keeps what they find.
+
+    Args:
+        study: What the cells share.
+        folder: Where their files lie.
+    """
+
+    study: Study
+    folder: StudyFolder
+
+    @property
+    def synthesizer(self) -> Synthesizer:
+        """The model of all synthetic sets."""
+        return self.study.synthesizer
+
+    @cached_property
+    def references(self) -> tuple[Reference, ...]:
+        """Each extractor and the real images' features, which the processes of a study share through a folder."""
+        study, size, cache = self.study, self.synthesizer.backbone.image_size, self.folder.features
+        weights = [study.extractor_weights, *[None] * (len(study.extractors) - 1)]
+        return tuple(
+            make_reference(extractor, file, study.source, size, study.skip_bad, study.source.classes, cache)
+            for extractor, file in zip(study.extractors, weights, strict=True)
+        )
+
+    def finished(self, cell: Cell) -> bool:
+        """Whether a cell was run before.
+
+        Raises:
+            UserError: If its results belong to another configuration, or cannot be read.
+        """
+        return self.folder.finished(cell.slug, self.study.key(cell)) is not None
+
+    def fill_bank(self, seed: int, shots: int, method: MethodName) -> None:
+        """Make the latents that a method begins with for a seed's largest few-shot set, which holds its smaller ones.
+
+        So every latent is made in the same batch, however many processes use it later: its last bit depends on it.
+        What the latents are like is noted.
+        """
+        kind, model = latents_of(method), self.synthesizer
+        if kind is None or self.folder.inversion(kind, shots, seed) is not None:
+            return
+        with pinned_threads(self.study.threads):
+            begun = time.perf_counter()
+            few_shot = few_shot_set(self.study, shots, seed)
+            inverted = invert(
+                model.backbone,
+                self.study.source,
+                few_shot,
+                {label: model.prompt_for(few_shot.classes[label]) for label in few_shot.labels},
+                self.folder.bank,
+                model.inversion,
+                kind,
+                model.compiled,
+                show_progress=False,
+            )
+            seconds = time.perf_counter() - begun
+        keys = [key for members in inverted.keys.values() for key in members]
+        latents = torch.stack([inverted.bank.load(k, s.name) for k, s in zip(keys, few_shot.all, strict=True)])
+        psnr = sum(quality.round_trip for quality in inverted.quality.values()) / len(inverted.quality)
+        statistics = asdict(summarize(*norms_and_channels(latents)))
+        note = {"new": inverted.new, "seconds": seconds, "psnr": psnr, "latents": statistics}
+        self.folder.write_inversion(kind, shots, seed, note)
+
+    def judge(self) -> Adequacy:
+        """Whether the backbone is good enough, measured once."""
+        found = self.folder.adequacy()
+        if found is None:
+            study, extractor = self.study, self.references[0].extractor
+            with pinned_threads(study.threads):
+                found = measure_adequacy(study.synthesizer, study.source, extractor, study.skip_bad)
+            self.folder.write_adequacy(found)
+        return found
+
+    def run(self, group: Group) -> Iterator[Event]:
+        """Run the cells that share a synthetic set; one that fails leaves the others alone."""
+        for cell in group.cells:
+            yield Event("running", cell)
+            try:
+                with pinned_threads(self.study.threads):
+                    self._train(cell, self.make_set(group.synthetic))
+            except Exception as error:
+                if not isinstance(error, UserError):
+                    self.folder.keep_trace(cell.slug, traceback.format_exc())
+                yield Event("failed", cell, " ".join(str(error).split()) or type(error).__name__)
+            else:
+                yield Event("done", cell)
+
+    def make_set(self, wanted: WantedSet | None) -> Made:
+        """A synthetic dataset and what was measured on it, kept for all cells that train on it."""
+        if wanted is None:
+            return Made(None, {}, [], 0.0)
+        name = self.study.set_name(wanted)
+        dataset = self.folder.dataset(name)
+        made = self.folder.set_note(name) or self._make_set(wanted, name)
+        if "metrics" not in made:
+            self.folder.write_set_note(name, made)  # the sampling's account is kept should the measuring be interrupted
+            few_shot = few_shot_set(self.study, wanted.shots, wanted.seed)
+            measured = [reference.measure(dataset, self.study.source, few_shot) for reference in self.references]
+            made["metrics"] = {metric: value for one in measured for metric, value in one.values.items()}
+            made["caveats"] = [caveat for one in measured for caveat in one.caveats]
+            self.folder.write_set_note(name, made)
+        return Made(dataset, made["metrics"], made["caveats"], made["seconds"])
+
+    def _make_set(self, wanted: WantedSet, name: str) -> dict[str, Any]:
+        statistics = StartStatistics()
+
+        def make_trainer(callbacks: list[L.Callback]) -> L.Trainer:
+            return L.Trainer(devices=1, callbacks=[*callbacks, statistics], **QUIET_TRAINER)
+
+        model, source, dataset = self.synthesizer, self.study.source, self.folder.dataset(name)
+        recipe = settled_recipe(partial(recipe_of, self.study, wanted), wanted.plan, model, dataset)
+        synthesize(model, source, recipe, dataset, self.folder.bank, False, make_trainer, show_progress=False)
+        # A resumed run made only some of the images; the cost of all of them is what methods are compared by. One that
+        # was killed before it noted its time left nothing to tell it by.
+        images = wanted.plan.per_class * len(source.classes)
+        seconds = self.folder.seconds_of_synthesis(name, images)
+        seen = statistics.summary()
+        latents = asdict(seen) if seen is not None and seen.count == images else None
+        return {"images": images, "seconds": seconds, "latents": latents}
+
+    def _train(self, cell: Cell, made: Made) -> None:
+        L.seed_everything(cell.seed, verbose=False)
+        synthetic = None if made.dataset is None else str(made.dataset)
+        study, row = self.study, cell.row
+        data = ClassificationData(
+            study.source, cell.shots, cell.seed, synthetic, row.batches, study.skip_bad, row.filter
+        )
+        logger = make_logger(study.logger, self.folder.curves(cell.slug), cell.slug)
+        options = QUIET_TRAINER | {"logger": logger}
+        trainer = L.Trainer(max_steps=study.steps, devices=1, log_every_n_steps=10, **options)
+        try:
+            fitted = fit_and_test(cell.contender.build(data.num_classes), data, trainer)
+        finally:
+            close_logger(logger)
+        results = {
+            "key": study.key(cell),
+            "row": row.name,
+            "method": row.method or "none",
+            "classifier": cell.contender.name,
+            "shots": cell.shots,
+            "seed": cell.seed,
+            "dataset": None if made.dataset is None else made.dataset.name,
+            "fingerprint": None if made.dataset is None else read_manifest(made.dataset)["fingerprint"],
+            "set": made.metrics,
+            "caveats": made.caveats,
+            "seconds": {"synthesize": made.seconds, **fitted.seconds},
+        }
+        if data.filtered is not None:
+            dropped = sum(data.filtered.dropped.values())
+            results["dropped"] = float(dropped)
+            results["dropped_share"] = dropped / (dropped + data.filtered.kept)
+            results["caveats"] = made.caveats + [
+                f"the filter of row '{row.name}' left no synthetic image of class '{name}' with seed {cell.seed}"
+                for name, count in data.filtered.dropped.items()
+                if count == row.plan.per_class
+            ]
+        self.folder.write_cell(cell.slug, results | fitted.results)
+
+
+@contextmanager
+def pinned_threads(count: int) -> Iterator[None]:
+    """Compute with this many threads: a sum over several is rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,107 @@
+"""Which augmentation method gives the best classifier? Rows × shots × seeds × classifiers, everything else the same.
+
+All rows of a seed share the few-shot set, the inverted latents, the mixing weights, the classifier's initial weights
+and the number of optimizer steps, so that differences are paired.
+"""
+
+from collections.abc import Sequence
+
+from augment.errors import UserError
+from augment.mix.registry import MethodName
+from classify.studies.cells import Group
+from classify.studies.folder import LastRun, StudyFolder
+from classify.studies.picture import real_grid
+from classify.studies.preflight import check
+from classify.studies.runner import Runner
+from classify.studies.settings import Study
+from classify.studies.synthesis import few_shot_set, latents_of
+from classify.studies.terminal import StudyProgress, announce, say, stoppable
+from classify.studies.workers import run_groups
+from classify.train.trial import check_test_images
+
+PICTURE_ROWS = 3
+"""Real images of each class that the report shows."""
+
+
+class CellsFailed(UserError):
+    """Some cells of a study failed; the others are finished, and a report can be made of them."""
+
+
+def study(settings: Study, command: str = "classify.study(...)") -> StudyFolder:
+    """Compare augmentation methods; finished cells are kept and never run again.
+
+    Every cell is a training and its one test. A study that is stopped goes on where it was when it is called again with
+    the same settings; rows, classifiers, shots and seeds may be added. `classify.write_report` makes tables and a
+    page of what is returned.
+
+    Args:
+        settings: What is compared, and where its files go.
+        command: How the study was started, for the report.
+
+    Returns:
+        The study's folder.
+
+    Raises:
+        UserError: If a setting is wrong, before anything is run.
+        CellsFailed: At the end, if a cell failed.
+
+    Example:
+        >>> folder = study(settings)  # doctest: +SKIP
+        >>> folder.table().groupby("row")["top1"].mean()  # doctest: +SKIP
+    """
+    folder = StudyFolder(settings.output)
+    check(settings, folder)
+    description = folder.agree(settings.describe())
+    runner = Runner(settings, folder)
+    left = [pending for group in settings.groups if (pending := unfinished(runner, group)).cells]
+    cells = settings.cells
+    progress = StudyProgress(len(cells), len(cells) - sum(len(group.cells) for group in left))
+    if left:
+        prepare(runner)
+        folder.write_description(description)
+        announce(runner, left, len(cells))
+        with stoppable(progress):
+            for seed, method in latents_needed(left):
+                runner.fill_bank(seed, max(settings.shots), method)
+            say(runner.judge().sentence({}))
+            with progress:
+                run_groups(runner, left, settings.devices, progress.tell)
+    close(settings, folder, command)
+    if progress.failed:
+        happened = f"{len(progress.failed)} of {len(cells)} cells failed"
+        raise CellsFailed(happened, "; ".join(progress.failed), "run the same command again to repeat them alone")
+    return folder
+
+
+def unfinished(runner: Runner, group: Group) -> Group:
+    """The group without the cells that are finished."""
+    return Group(group.synthetic, tuple(cell for cell in group.cells if not runner.finished(cell)))
+
+
+def prepare(runner: Runner) -> None:
+    """Find what is wrong with images and extractors before anything is run.
+
+    Raises:
+        UserError: If an image cannot be read, a test image is among the few-shot images, or weights cannot be had.
+    """
+    study = runner.study
+    check_test_images(study.source, [few_shot_set(study, max(study.shots), seed) for seed in range(study.seeds)])
+    runner.references  # noqa: B018  (their weights are found, or their lack is said)
+
+
+def latents_needed(groups: Sequence[Group]) -> list[tuple[int, MethodName]]:
+    """For each seed one method for each kind of latents that its sets begin with."""
+    needed: dict[tuple[int, str], MethodName] = {}
+    for group in groups:
+        if group.synthetic is not None and (kind := latents_of(group.synthetic.method)) is not None:
+            needed.setdefault((group.synthetic.seed, kind), group.synthetic.method)
+    return [(seed, method) for (seed, _), method in needed.items()]
+
+
+def close(settings: Study, folder: StudyFolder, command: str) -> None:
+    """Keep what a report needs beside the cells: what was asked for, and a picture of the real images."""
+    seed, shots = 0, max(cell.shots for cell in settings.cells)
+    picture = real_grid(settings.source, few_shot_set(settings, shots, seed), PICTURE_ROWS)
+    picture.save(folder.path / folder.figure("real"))
+    slugs = tuple(cell.slug for cell in settings.cells)
+    folder.write_last_run(LastRun(command, settings.reference, slugs, seed, shots))

@@ -1,0 +1,34 @@
+"""How does a study speak to augmentation? A wanted set as a recipe, and the real images that it is made from."""
+
+from augment.backbones.start import LatentKind
+from augment.images.few_shot import FewShotSet, choose_few_shot_set
+from augment.mix.registry import METHODS, MethodName
+from augment.synthesis.plan import Plan
+from augment.synthesis.recipe import Recipe, make_recipe
+from classify.studies.rows import WantedSet
+from classify.studies.settings import Study
+
+
+def few_shot_set(study: Study, shots: int, seed: int) -> FewShotSet:
+    """The real images of a seed; those of fewer shots are some of the more."""
+    return choose_few_shot_set(study.source, shots, seed, skip_bad=study.skip_bad)
+
+
+def recipe_of(study: Study, wanted: WantedSet, plan: Plan) -> Recipe:
+    """Everything that decides the images of a synthetic set.
+
+    Args:
+        study: Gives the model and the real images.
+        wanted: The set.
+        plan: The set's, with its batch size settled.
+
+    Raises:
+        UserError: If the method cannot work with the model, the prompt or the few-shot set.
+    """
+    few_shot = few_shot_set(study, wanted.shots, wanted.seed)
+    return make_recipe(study.synthesizer, few_shot, wanted.method, wanted.seed, wanted.mixing, plan, wanted.settings)
+
+
+def latents_of(method: MethodName) -> LatentKind | None:
+    """The kind of latents that a method begins with; None for one that looks at no image."""
+    return METHODS[method].latents
