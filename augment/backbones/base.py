@@ -16,7 +16,7 @@ from augment.backbones.inversions import InversionKind, invert, null_text
 from augment.backbones.precision import DTYPES, Precision, allow_tf32
 from augment.backbones.samplers import first_order, midpoint, multistep
 from augment.backbones.schedule import Schedule
-from augment.backbones.start import Condition, Noise, Sampler, SamplerKind, Start, by_strength
+from augment.backbones.start import Condition, Noise, Sampler, SamplerKind, Start, by_strength, steps_left
 from augment.errors import UserError
 
 __all__ = ["DTYPES", "Backbone", "Condition", "Noise", "Precision", "Sampler", "Start", "allow_tf32"]
@@ -184,7 +184,7 @@ class Backbone(nn.Module, ABC):
             for rows, part in by_strength(start, start.strength):
                 clean[rows] = self.denoise(part, steps, guidance, sampler)
             return clean
-        left = max(1, round(steps * start.strength))
+        left = steps_left(steps, start.strength)
         z = start.latent.to(self.device, torch.float32)
         noise = None if start.noise is None else start.noise.to(self.device, torch.float32)
         network = partial(self._guide(start, guidance, sampler.guidance_interval).output, self._counted)

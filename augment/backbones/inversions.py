@@ -48,12 +48,13 @@ def explicit(network: Network, schedule: Schedule, z: Tensor) -> Iterator[Tensor
     """Each step trusts the network's output at its clean end; yields z after every step.
 
     For diffusion models this is DDIM inversion (Song et al. 2021, Eq. 13), the network being told the time of the
-    noisy end as in diffusers' DDIMInverseScheduler. For flow models it is Euler's method run upwards, the network
-    being told the time of the clean end, where z stands: on a straight path the velocity there is the right one.
+    noisy end and predicted images being clipped as in diffusers' DDIMInverseScheduler. For flow models it is Euler's
+    method run upwards, the network being told the time of the clean end, where z stands: on a straight path the
+    velocity there is the right one.
     """
     for step in reversed(schedule.steps):
         time = step.clean.time if schedule.prediction == "flow" else step.noisy.time
-        z = transfer(schedule.prediction, z, network(z, time), step.clean, step.noisy)
+        z = transfer(schedule.prediction, z, network(z, time), step.clean, step.noisy, schedule.clip)
         yield z
 
 
@@ -74,7 +75,8 @@ def fixed_point(
         iterations: Most iterations per step.
 
     Returns:
-        The noise, and per image [B] the largest relative change of a last iteration: the residual.
+        The noise, and per image [B] the largest relative change of a last iteration: the residual. Of a sampler that
+        clips its images it is also how far a step down from the result misses.
     """
     worst = torch.zeros(len(z), device=z.device)
     for step in reversed(schedule.steps):
@@ -88,6 +90,10 @@ def fixed_point(
             z = torch.where(active[:, None, None, None], better, z)
             if not bool((residual > tolerance).any()):
                 break
+        if schedule.clip is not None:  # the sampler may clip what the iteration did not: then nothing leads back
+            output = network(z, step.noisy.time)
+            reached = transfer(schedule.prediction, z, output, step.noisy, step.clean, schedule.clip)
+            residual = torch.maximum(residual, _norms(reached - clean) / _norms(clean))
         worst = torch.where(residual.isfinite(), torch.maximum(worst, residual), worst)
     return z, worst
 

@@ -52,11 +52,11 @@ class LatentBackbone(Backbone):
         self.identity = identity + left_out + "".join(f"+{adapter.identity}" for adapter in adapters)
         self.load()
         scale = int(self.pipeline.vae_scale_factor)
-        self.image_size = resolution or int(self.denoiser.config.sample_size) * scale
+        self.image_size = int(self.denoiser.config.sample_size) * scale if resolution is None else resolution
         grid = scale * self.grid
-        if self.image_size % grid:
+        if self.image_size < 1 or self.image_size % grid:
             raise UserError(
-                "backbone.resolution", f"{self.image_size} is not a multiple of {grid}", "choose one that is"
+                "backbone.resolution", f"{self.image_size} is no size that is a multiple of {grid}", "choose one"
             )
         side = self.image_size // scale
         self.latent_shape = (int(self.denoiser.config.in_channels), side, side)

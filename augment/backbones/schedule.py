@@ -16,6 +16,7 @@ from torch import Tensor
 from augment.errors import UserError
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+DIFFUSION_PREDICTIONS = ("epsilon", "v_prediction", "sample")
 """What a network's output means: the noise, alpha * eps - sigma * x0, the clean latent, or eps - x0."""
 
 
@@ -151,10 +152,16 @@ def ddim_schedule(config: Mapping[str, Any], steps: int, pixels: bool = False) -
         pixels: Whether x0 is an image; the clean latents of an autoencoder are never clipped unless told so.
 
     Raises:
-        UserError: If there are more steps than the model was trained with.
+        UserError: If there are more steps than the model was trained with, or it predicts something unknown.
     """
     scheduler = DDIMScheduler.from_config(config, clip_sample=config.get("clip_sample", pixels))
     total = int(scheduler.config.num_train_timesteps)
+    if scheduler.config.prediction_type not in DIFFUSION_PREDICTIONS:
+        raise UserError(
+            "backbone.model",
+            f"its scheduler's prediction_type is '{scheduler.config.prediction_type}'",
+            f"give a model that predicts {', '.join(DIFFUSION_PREDICTIONS)}",
+        )
     if steps > total:
         raise UserError("steps", f"{steps} is more than the {total} of the model's schedule", "lower it")
     scheduler.set_timesteps(steps)

@@ -9,6 +9,8 @@ import torch
 from jsonargparse.typing import ClosedUnitInterval
 from torch import Tensor
 
+from augment.errors import UserError
+
 SamplerKind = Literal["first-order", "midpoint", "dpm++"]
 
 LatentKind = Literal["inverted", "encoded"]
@@ -65,6 +67,11 @@ def by_strength(start: Start, strengths: Sequence[float]) -> Iterator[tuple[list
         yield rows, replace(start.take(rows), strength=strength)
 
 
+def steps_left(steps: int, strength: float) -> int:
+    """Steps of the schedule that a share of it leaves to be made: truncated as diffusers does, at least one."""
+    return max(1, int(steps * strength))
+
+
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
     """A copy on the device; from pinned memory, so that the program need not wait for the device's earlier work."""
     if device.type != "cuda" or tensor.device.type == "cuda":
@@ -110,6 +117,13 @@ class Sampler:
     kind: SamplerKind = "first-order"
     eta: ClosedUnitInterval = 0.0
     guidance_interval: tuple[ClosedUnitInterval, ClosedUnitInterval] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        low, high = self.guidance_interval
+        if low > high:
+            raise UserError(
+                "sampler.guidance_interval", f"[{low:g}, {high:g}] falls, so guidance never acts", "give it rising"
+            )
 
 
 @dataclass(frozen=True)

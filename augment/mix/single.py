@@ -75,8 +75,11 @@ class SDEdit(Method):
     latents: ClassVar[LatentKind | None] = "encoded"
 
     def __post_init__(self) -> None:
-        if self.strength == ():
+        strengths = self.strength if isinstance(self.strength, tuple) else (self.strength,)
+        if not strengths:
             raise UserError("settings.strength", "an empty list holds no strength", "give a number, or a list of some")
+        if 0 in strengths:
+            raise UserError("settings.strength", "0 leaves nothing to be denoised", "give more than 0, up to 1")
 
     def start(self, material: Material) -> Start:
         """The clean latent and the noise to be added; which level they meet at is the schedule's business."""

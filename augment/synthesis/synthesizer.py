@@ -9,7 +9,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from augment.backbones.base import Backbone, Precision, allow_tf32
-from augment.backbones.start import Sampler, Start
+from augment.backbones.start import Sampler, Start, steps_left
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
 from augment.inversion.inversion import Inversion
@@ -154,7 +154,7 @@ class Synthesizer(L.LightningModule):
         if isinstance(strength, tuple):
             return sum(self.evaluations_per_image(one) for one in strength) / len(strength)
         low, high = (bound * self.backbone.train_steps for bound in self.sampler.guidance_interval)
-        left = max(1, round(self.steps * strength))
+        left = steps_left(self.steps, strength)
         times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps[-left:]]
         guided = sum(low <= time <= high for time in times) if self.guidance != 1 else 0
         return (len(times) + guided) * (2 if self.sampler.kind == "midpoint" else 1)

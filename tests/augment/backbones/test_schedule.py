@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMInverseScheduler, DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
+from augment.backbones.inversions import explicit, fixed_point
 from augment.backbones.schedule import ddim_schedule, stochastic_transfer, transfer
+from augment.errors import UserError
 
 DDPM = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "clip_sample": False}
 SD15 = {
@@ -85,3 +87,34 @@ def test_eta_says_how_much_of_the_noise_is_fresh() -> None:
     torch.testing.assert_close(spread(0.5), 0.5 * spread(1.0), atol=1e-6, rtol=1e-5)
     assert spread(1.0).mean() > 0.1
     assert spread(0.0).abs().max() == 0
+
+
+def test_an_unknown_prediction_is_refused() -> None:
+    with pytest.raises(UserError, match=r"prediction_type is 'flow_prediction'; give a model that predicts epsilon"):
+        ddim_schedule(DDPM | {"prediction_type": "flow_prediction"}, 5)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_explicit_inversion_clips_as_the_inverse_scheduler_does(clip: bool) -> None:
+    """Images far outside of [-1, 1], so that clipping acts at every step."""
+    config = DDPM | {"clip_sample": clip}
+    scheduler = DDIMInverseScheduler.from_config(config)
+    scheduler.set_timesteps(5)
+    generator = torch.Generator().manual_seed(0)
+    z = ours = 3 * torch.randn(2, 3, 8, 8, generator=generator)
+    outputs = torch.randn(5, 2, 3, 8, 8, generator=generator)
+    for time, output in zip(scheduler.timesteps, outputs, strict=True):
+        z = scheduler.step(output, time, z).prev_sample
+    given = iter(outputs)
+    *_, found = explicit(lambda z, time: next(given), ddim_schedule(config, 5, pixels=True), ours)
+    torch.testing.assert_close(found, z, atol=1e-5, rtol=1e-4)
+
+
+def test_fixed_point_says_that_a_clipping_sampler_does_not_lead_back() -> None:
+    schedule = ddim_schedule(DDPM | {"clip_sample": True}, 5, pixels=True)
+    z = 3 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    _, residual = fixed_point(lambda z, time: torch.zeros_like(z), schedule, z, 1e-6, 20)
+    assert float(residual.min()) > 0.5
+    inside = z.clamp(-0.5, 0.5)
+    _, residual = fixed_point(lambda z, time: torch.zeros_like(z), schedule, inside, 1e-6, 20)
+    assert float(residual.max()) < 1e-5

@@ -188,6 +188,12 @@ def test_strengths_that_make_no_sense_are_refused(name: MethodName, strength: li
         configure(name, {"strength": strength})
 
 
+@pytest.mark.parametrize("strength", [0, [0.5, 0]])
+def test_a_strength_of_nothing_is_refused(strength: Any) -> None:
+    with pytest.raises(UserError, match=r"settings\.strength: 0 leaves nothing to be denoised; give more than 0"):
+        configure("sdedit", {"strength": strength})
+
+
 def test_soft_label_of_diff_mix_is_the_papers() -> None:
     """s^gamma on the prompt's class: 0.7^0.5 by default; a full replacement is a hard label."""
     assert METHODS["diff-mix"].label_share == pytest.approx(0.83666, abs=1e-5)
