@@ -9,7 +9,8 @@ from augment.errors import UserError
 from augment.mix.draws import Mixing
 from augment.synthesis.plan import Plan
 from classify.studies.cells import make_groups
-from classify.studies.rows import Entry, Row, make_contenders, make_rows
+from classify.studies.rows import Entry, Row, describe_row, make_contenders, make_rows
+from classify.studies.settings import Study
 from classify.train.batches import Batches
 
 BATCHES, MIXING, PLAN = Batches(image_size=32), Mixing(), Plan(per_class=7)
@@ -121,3 +122,16 @@ def test_cells_are_all_combinations_and_share_their_sets() -> None:
 def test_a_study_that_was_stopped_is_balanced() -> None:
     groups = make_groups(rows("none", "fix/0"), make_contenders({"r": {}}, (1, 5)), 3)
     assert [group.cells[0].seed for group in groups] == sorted(group.cells[0].seed for group in groups)
+
+
+def test_keys_and_names_are_those_of_studies_in_progress() -> None:
+    """Both are hashes of what is described here; a change would run all cells of a study again."""
+    fix, sdedit = rows("fix/0", Entry("sdedit", settings={"strength": 0.9}))
+    null = {"strength": None, "gamma": None, "blend": None, "suffixes": None, "switch": None}
+    assert describe_row(fix)["settings"] == null
+    assert describe_row(sdedit)["settings"] == null | {"strength": 0.9}
+    nothing: Any = None
+    plan = Plan(per_class=4, shard_size=6, batch_size=3)
+    study = Study("", nothing, {}, nothing, ["fix/0", Entry("sdedit", settings={"strength": 0.9})], plan=plan)
+    names = [study.set_name(wanted) for row in study.rows if (wanted := row.wanted(2, 0)) is not None]
+    assert names == ["fix-0-shots2-seed0", "sdedit-shots2-seed0-04dfee94"]

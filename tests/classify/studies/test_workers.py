@@ -1,36 +1,17 @@
 """Several processes at the cells of a study."""
 
-import os
-import signal
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from torch import nn
+from small_study import Mortal
 
 from augment.mix.draws import Mixing
 from augment.synthesis.plan import Plan
-from classify.studies.cells import Group, make_groups
+from classify.studies.cells import make_groups
 from classify.studies.rows import make_contenders, make_rows
 from classify.studies.runner import Event
 from classify.studies.workers import accelerators, run_groups
 from classify.train.batches import Batches
-
-
-@dataclass
-class Mortal:
-    """Runs nothing; its process is killed at one cell."""
-
-    deadly: str
-    synthesizer: nn.Module = field(default_factory=nn.Identity)
-
-    def run(self, group: Group) -> Iterator[Event]:
-        for cell in group.cells:
-            yield Event("running", cell)
-            if cell.slug == self.deadly:
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield Event("done", cell)
 
 
 @pytest.mark.slow
