@@ -14,6 +14,7 @@ from rich.console import Console
 
 # Imported so that --model.backbone knows the families by their short names.
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
+from augment.commands.flags import running
 from augment.commands.parsing import CommandParser, add_switch
 from augment.errors import UserError
 from augment.explore.explorer import Explorer
@@ -70,18 +71,19 @@ def explore(
     Args:
         what: Name of the figure, or `all`.
         output: Folder to write to.
-        model: Backbone and settings of inversion and sampler.
-        source: Real images.
+        model: The backbone, with the settings of inversion and sampler.
+        source: Where the real images are.
         figures: The figures with their options.
-        shots: Most real images per class; classes with fewer give all they have.
+        shots: The most real images per class; classes with fewer give all they have.
         seed: Chooses the real images, draws the noise and the subsets.
         bank: Folder of inverted latents; by default one per backbone below `bank`, beside the output folder.
         device: Where the networks run.
         batch_size: Images per call of the networks while sampling.
-        extractor: Of distances between images: `inception` for FID, `digits`, or a timm model such as a CLIP tower.
-        extractor_weights: Local Inception weights.
+        extractor: The network that distances between images are measured with: `inception` for FID, `digits`, or a
+            timm model such as a CLIP tower.
+        extractor_weights: Local file of the Inception weights.
         skip_bad: Pass over unreadable images.
-        arguments: As the user typed them, for the record.
+        arguments: The command's arguments as the user typed them, for the record.
     """
     folder = Path(output)
     try:
@@ -101,7 +103,7 @@ def explore(
         try:
             report = draw(name, figure, explorer, command_of(arguments, what, name))
         except UserError as error:
-            skipped = Skipped(name, figure.shows, " ".join(str(error).split()))
+            skipped = Skipped(name, figure.shows, running.say(error))
             shown.append(skipped)
             console.print(f"{name}: left out: {skipped.reason}", style="yellow", markup=False)
         else:
@@ -160,7 +162,7 @@ def explore_command(args: list[str]) -> None:
         formatter_class=_Paragraphs,
         default_meta=False,
     )
-    parser.add_argument("what", choices=[*FIGURES, "all"], metavar="WHAT", help="The figure, or `all`.")
+    parser.add_argument("what", choices=[*FIGURES, "all"], metavar="WHAT", help="Name of the figure to draw, or `all`.")
     parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
     parser.add_function_arguments(explore, skip={"what", "model", "figures", "skip_bad", "arguments"})
     add_switch(parser, "skip_bad", "Pass over unreadable images.")

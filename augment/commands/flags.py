@@ -56,7 +56,7 @@ def flags_of(defaults: Mapping[str, Any], positionals: Collection[str], links: M
     """The options of a parser.
 
     Args:
-        defaults: Of its options, by dotted name; an option that takes a class has those of its default class below it.
+        defaults: Default of each option, by dotted name; below an option for a class stand those of its default class.
         positionals: Names that are typed without a flag.
         links: Names that take their value from another option.
     """

@@ -26,7 +26,7 @@ def upload(folder: Path, repo: str, kind: Literal["dataset", "model"], public: b
     Args:
         folder: All of its files are uploaded but hidden ones and `run.json`, which names the host.
         repo: `NAME`, or `USER/NAME`.
-        kind: Of the repository.
+        kind: Kind of the repository.
         public: Make a new repository visible to everyone; one that is there stays as it is.
 
     Returns:

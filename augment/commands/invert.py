@@ -36,7 +36,7 @@ class InversionCLI(SynthesisCLI):
             "--check-steps",
             type=list[PositiveInt] | None,
             default=None,
-            help="Numbers of steps that --check tries; by default that of the inversion.",
+            help="Numbers of steps that --check tries; by default the inversion's own.",
         )
 
 

@@ -72,10 +72,10 @@ class OutputCLI(LightningCLI):
     Args:
         model: Class of the model.
         data: Class of the data; None where a command adds plain options in its place.
-        command: As the user types it.
+        command: The command's name, as the user types it.
         args: Its options.
-        seed: Default of `--seed_everything`; False where nothing draws from the global generators.
-        trainer_defaults: Of the trainer; one device, unless the user asks for more.
+        seed: Default of --seed_everything; False where nothing draws from the global generators.
+        trainer_defaults: Defaults of the trainer; one device, unless the user asks for more.
         choose_model: Whether the user chooses among the subclasses of `model`.
     """
 
@@ -120,8 +120,8 @@ class TrainingCLI(OutputCLI):
             "--logger",
             type=LoggerName,
             default="csv",
-            help="Training curves in OUTPUT/curves: 'csv', 'tensorboard', 'wandb' (WANDB_MODE=offline without a "
-            "network), or 'none'; --trainer.logger names any other.",
+            help="Where training curves go, in OUTPUT/curves: 'csv', 'tensorboard', 'wandb' (WANDB_MODE=offline "
+            "without a network), or 'none'; --trainer.logger names any other.",
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:

@@ -94,18 +94,22 @@ class SynthesisCLI(OutputCLI):
             default="nin/chm",
             help="Norm and mean adjustment of a mixture, as in the paper, or another method by name.",
         )
-        parser.add_argument("--shots", type=PositiveInt, default=5, help="Real images per class.")
+        parser.add_argument(
+            "--shots", type=PositiveInt, default=5, help="Number of real images per class that may be used."
+        )
         parser.add_argument(
             "--seed", type=NonNegativeInt, default=0, help="Chooses the few-shot set and draws every mixture."
         )
         parser.add_argument("--classes", type=list[str] | None, default=None, help="Make images of these classes only.")
-        parser.add_argument("--per_class", "--per-class", type=PositiveInt, default=100, help="Images per class.")
+        parser.add_argument(
+            "--per_class", "--per-class", type=PositiveInt, default=100, help="Number of synthetic images per class."
+        )
         parser.add_argument(
             "--batch_size",
             "--batch-size",
             type=PositiveInt | Literal["auto"],
             default=16,
-            help="Images at a time; `auto` tries what is fastest on the device, once per dataset.",
+            help="Number of images made at a time; `auto` tries what is fastest on the device, once per dataset.",
         )
         add_switch(parser, "skip_bad", "Pass over unreadable images.")
         add_switch(parser, "overwrite", "Delete another dataset in the output folder.")

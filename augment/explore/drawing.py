@@ -43,7 +43,7 @@ def save_sheets(path: Path, blocks: Mapping[str, Tensor], rows: Sequence[str], c
     """Sheets of images side by side.
 
     Args:
-        path: Of the picture.
+        path: The picture's file.
         blocks: Title -> images [R, C, 3, H, W] in [-1, 1], all with the same rows and columns.
         rows: Labels to the left of the first sheet.
         columns: Labels above every sheet.

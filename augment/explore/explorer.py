@@ -34,16 +34,16 @@ class Explorer:
     """Draws from one backbone and one image source; every number it draws follows from the seed.
 
     Args:
-        model: Backbone and settings of inversion and sampler.
-        source: Real images.
+        model: The backbone, with the settings of inversion and sampler.
+        source: Where the real images are.
         folder: Where figures are written.
-        shots: Most images per class.
+        shots: The most real images per class.
         seed: Chooses the images, the noise and the subsets.
-        bank: Folder of inverted latents.
+        bank: Folder of inverted latents; by default one per backbone below `bank`, beside `folder`.
         device: Kind of device, or `auto`.
         batch_size: Images per call of the networks.
-        extractor: Of distances between images.
-        extractor_weights: Local Inception weights.
+        extractor: The network that distances between images are measured with.
+        extractor_weights: Local file of the Inception weights.
         skip_bad: Pass over unreadable images.
 
     Raises:
@@ -114,9 +114,8 @@ class Explorer:
         """
         for name in wanted:
             if name not in self.pool:
-                raise UserError(
-                    "classes", f"unknown class '{name}'", f"the source has {', '.join(map(repr, self.pool))}"
-                )
+                known = ", ".join(map(repr, self.pool))
+                raise UserError("classes", f"unknown class '{name}'", f"the source has {known}")
         return list(wanted) or list(self.pool)[:first]
 
     def real(self, names: Sequence[str]) -> dict[str, Sources]:

@@ -18,7 +18,7 @@ class Sources:
 
     Attributes:
         latents: Float32 [K, C, h, w].
-        prompt: Of the class.
+        prompt: The prompt of the class.
         unconditional: Null-text embeddings [K, steps, S, D], if they were inverted so.
     """
 

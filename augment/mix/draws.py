@@ -27,7 +27,8 @@ class Mixing:
         sources: Images mixed into one, drawn at random from the class's few-shot set; null is three, or all of
             them where there are fewer. Methods of one image, or of pairs, take the first one or two.
         weights: `dirichlet` draws random weights, `centroid` weighs all sources alike.
-        concentration: Of the Dirichlet distribution; below 1 one source dominates, large values near the centroid.
+        concentration: Concentration of the Dirichlet distribution; below 1 one source dominates, large values come
+            near the centroid.
     """
 
     sources: PositiveInt | None = None

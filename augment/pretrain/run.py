@@ -16,7 +16,7 @@ from augment.pretrain.average import DenoiserAverage
 from augment.pretrain.base import Pretraining
 from augment.pretrain.card import CARD, Reconstruction, write_model_card
 from augment.pretrain.data import PretrainData
-from augment.pretrain.progress import Progress
+from augment.pretrain.pictures import TrainingPictures
 from augment.runtime.files import partial_path, write_json
 from augment.runtime.fingerprint import first_difference, library_versions
 from augment.runtime.processes import check_shared
@@ -41,13 +41,13 @@ def pretrain(
     The weights that are saved are the denoiser's exponential moving average. A kill loses at most `every` steps.
 
     Args:
-        model: To be trained.
+        model: The model to be trained.
         data: Its images.
         output: Folder of the run: `checkpoints` while it lasts, `progress`, and `model` once it is finished.
         config: Everything that decides the result.
         every: Optimizer steps between checkpoints, and between pictures of progress.
         make_trainer: Builds the trainer around the given callbacks.
-        command: As the user typed it, for the card.
+        command: The command as the user typed it, for the card.
 
     Returns:
         What the model card says about the test images; nothing in processes other than the first.
@@ -61,9 +61,9 @@ def pretrain(
     checkpoint = ModelCheckpoint(
         output / "checkpoints", filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every
     )
-    progress = Progress(output / "progress", every, average)
+    pictures = TrainingPictures(output / "progress", every, average)
     shared = LambdaCallback(setup=lambda trainer, module, stage: check_shared(trainer, output))
-    trainer = make_trainer([shared, average, progress, checkpoint])  # the average before who shows it
+    trainer = make_trainer([shared, average, pictures, checkpoint])  # the average before who shows it
     check_settings(model, trainer)
     trained = folder.is_dir()
     if trainer.is_global_zero:

@@ -20,7 +20,7 @@ def make_logger(kind: LoggerName, folder: Path, name: str) -> Logger | Literal[F
         kind: `csv` writes `folder/metrics.csv`, `tensorboard` an event file; `wandb` makes a run in the project
             `WANDB_PROJECT` (`chm-augment` if that is not set), with its files in `folder/wandb`.
         folder: Where to.
-        name: Of the training, for W&B.
+        name: Name of the training, for W&B.
 
     Raises:
         UserError: If the logger's package is not installed, or W&B does not know the user.

@@ -145,7 +145,7 @@ def wait_for_all(trainer: L.Trainer, *folders: Path) -> None:
     """Wait until every process is here, however long the slowest one takes; signals are heard meanwhile.
 
     Args:
-        trainer: Of this process.
+        trainer: This process's trainer.
         folders: Looked into afterwards, so that a network file system shows what the others have written.
     """
     if trainer.world_size > 1:
@@ -162,7 +162,7 @@ def check_shared(trainer: L.Trainer | None, *folders: Path) -> None:
     """Make sure that every process sees the same folders, before any work is spent; all processes must call this.
 
     Args:
-        trainer: Of this process.
+        trainer: This process's trainer.
         folders: Where all processes write.
 
     Raises:

@@ -44,7 +44,7 @@ class StageProfiler(Profiler):
     never waits. What Lightning itself profiles is left out.
 
     Attributes:
-        seconds: Of each stage so far.
+        seconds: Seconds that each stage took so far.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ def profile_table(seconds: dict[str, float], total: float) -> Table:
     """The profile for people.
 
     Args:
-        seconds: Of each stage, as `StageProfiler.report` gives them.
+        seconds: Seconds of each stage, as `StageProfiler.report` gives them.
         total: Seconds of the whole run.
     """
     table = Table(title=f"where {total:.1f} s went")

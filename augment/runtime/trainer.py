@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from augment.runtime.progress import ImageProgress
+from augment.runtime.image_bar import ImageProgress
 
 QUIET_TRAINER: dict[str, Any] = {
     "logger": False,

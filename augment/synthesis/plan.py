@@ -19,7 +19,7 @@ class Plan:
         shard_size: Images per shard: the unit of work, of resumption and of distribution over processes.
         batch_size: Images per call of the networks; a batch never crosses a shard's edge. `auto` tries on the device
             what is fastest, once per dataset.
-        image_format: Of the images in the shards; png keeps every bit.
+        image_format: Format of the images in the shards; png keeps every bit.
     """
 
     per_class: PositiveInt = 100

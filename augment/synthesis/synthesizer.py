@@ -71,10 +71,10 @@ class Synthesizer(L.LightningModule):
     Args:
         backbone: The diffusion model.
         inversion: How the few-shot images are brought into its noise space.
-        steps: Of the sampler.
-        guidance: Classifier-free guidance; 1 is without.
-        prompt: `{class}` stands for the class's name.
-        precision: Of the networks while sampling; interpolation is float32 in any case.
+        steps: Number of steps of the sampler.
+        guidance: Strength of classifier-free guidance; 1 is without.
+        prompt: The prompt of every image; `{class}` stands for the class's name.
+        precision: What the networks compute in while sampling; interpolation is float32 in any case.
         sampler: How steps are made, beside their number and guidance.
         compile: Compile the denoiser's repeated blocks; costs a minute or two at the start.
 

@@ -113,7 +113,7 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     def broken(folder: Path) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("augment.commands.push.verify", broken)
+    monkeypatch.setattr("augment.commands.verify.verify", broken)
     with pytest.raises(ZeroDivisionError):
         augment.cli.main(["verify", str(tmp_path)])
 

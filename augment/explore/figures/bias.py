@@ -46,11 +46,12 @@ class Bias:
     """Channel means of fix/0 and fix/chm centroids against N, with the fitted slope and the prediction √N·d.
 
     Args:
-        counts: Numbers of sources N; where a class has fewer images, all it has.
-        classes: By default the first eight.
-        draws: Random subsets per N, over which channel means are averaged.
-        latents: `real` inverts real images; `generated` follows the paper's Section 4.1: generate, perturb, invert.
-        perturbation: Standard deviation of the noise on generated images, pixels in [-1, 1].
+        counts: Numbers of sources N to try; a class with fewer images gives all that it has.
+        classes: Names of the classes to measure; by default the first eight.
+        draws: Number of random subsets per N over which channel means are averaged.
+        latents: Which images the sources are inverted from: `real` ones, or `generated` ones, perturbed as in the
+            paper's Section 4.1.
+        perturbation: Standard deviation of the noise that is added to generated images, whose pixels are in [-1, 1].
     """
 
     counts: tuple[PositiveInt, ...] = (1, 2, 4, 8, 16, 32, 48, 64, 96)

@@ -30,10 +30,10 @@ class Grid:
     the extractor's space, mean and worst, over the distance between its ends.
 
     Args:
-        columns: Values of α, from 0 to 1.
-        samples: Pairs of latents that are measured.
-        rows: Pairs that are drawn.
-        between: `noise` joins random latents; `images` joins inverted ones, the first two of each class.
+        columns: Number of values of α from 0 to 1; each gives a column.
+        samples: Number of pairs of latents that are measured.
+        rows: Number of pairs that are drawn.
+        between: What the paths join: `noise` joins random latents, `images` the inverted first two of each class.
         paths: Ways from one latent to the other; `normalised` divides the linear one by √(α² + (1 - α)²).
     """
 

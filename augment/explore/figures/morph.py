@@ -22,12 +22,13 @@ class Morph:
     """A morph through several inverted images as GIF and MP4: weights walk the simplex from corner to corner.
 
     Args:
-        inputs: Images; one of each class in turn, so that with one class they are all of that class.
-        frames: Images of the film from one input to the next; the walk returns to the first.
+        inputs: Number of real images to walk through, taken from the classes in turn.
+        frames: Number of images from one input to the next; the walk returns to the first.
         centre: Pass through the centroid of all inputs between two of them.
-        classes: By default as many as there are inputs, if the prompt names no class; else the first class.
-        method: Norm/mean; nin returns every input at its corner.
-        rate: Frames per second.
+        classes: Names of the classes to take images from; by default the first ones, as many as there are inputs, or
+            the first one alone if the prompt names a class.
+        method: Pair of norm and mean adjustment of the mixtures; with nin every input appears as it is.
+        rate: Frames per second of the film.
     """
 
     inputs: PositiveInt = 4

@@ -21,8 +21,8 @@ class Offset:
     """Channel 0 lowered and channel 1 raised by b in the top quarter of a noise latent, at t = T and at t = 0.
 
     Args:
-        offsets: Values of b.
-        samples: Noise latents, two rows each.
+        offsets: Values of b to add; each gives a column.
+        samples: Number of noise latents; each gives two rows.
     """
 
     offsets: tuple[NonNegativeFloat, ...] = (0.0, 0.1, 0.2, 0.4, 0.8)

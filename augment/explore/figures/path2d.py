@@ -23,9 +23,9 @@ class Path2D:
     """Interpolation paths between two points of the plane, with the circle of norm √L (L = 2); no model is used.
 
     Args:
-        start: The first point.
-        end: The second point.
-        steps: Points on each path.
+        start: Coordinates of the point where every path begins.
+        end: Coordinates of the point where every path ends.
+        steps: Number of points on each path.
     """
 
     start: tuple[float, float] = (1.85, 0.1)

@@ -34,10 +34,11 @@ class Quality:
     their number: then all centroids are alike, and every method's Fréchet distance grows for want of variety.
 
     Args:
-        counts: Numbers of sources N; where a class has fewer images, all it has.
-        methods: As norm/mean; lin/m and lin/chm are lin/0, since linear mixing does to a mean what it does to the rest.
-        classes: By default the first three.
-        images: Centroids per class, method and N, each of another random subset.
+        counts: Numbers of sources N to try; a class with fewer images gives all that it has.
+        methods: Pairs of norm and mean adjustment, such as nin/chm. The default leaves out lin/m and lin/chm, which
+            equal lin/0: linear mixing does to a mean what it does to the rest.
+        classes: Names of the classes to measure; by default the first three.
+        images: Number of centroids per class, method and N, each of another random subset.
     """
 
     counts: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32, 64)

@@ -29,10 +29,10 @@ class Score:
     """InterpScore: the mean CLIP score of n images on the path between two noises, with the prompt.
 
     Args:
-        images: Images on each path; the study takes 300.
-        pairs: Pairs of noise latents.
+        images: Number of images on each path; the study takes 300.
+        pairs: Number of pairs of noise latents.
         clip: CLIP with its image and text towers: a Hub name, or a local folder in transformers' format.
-        prompt: By default that of the first class.
+        prompt: The prompt of all images; by default that of the first class.
     """
 
     images: PositiveInt = 50

@@ -18,8 +18,8 @@ class Std:
     """Images from s·z for noise z and scales s about 1.
 
     Args:
-        scales: Values of s.
-        samples: Noise latents, a row each.
+        scales: Values of s that the noise is multiplied by; each gives a column.
+        samples: Number of noise latents; each gives a row.
     """
 
     scales: tuple[PositiveFloat, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)

@@ -20,11 +20,12 @@ class Strip:
     With one count and several classes it is the paper's Fig. 9; with `--model.inversion.kind null-text` Fig. 11.
 
     Args:
-        counts: Numbers of sources N; where a class has fewer images, all it has.
-        methods: Rows, as norm/mean.
-        classes: Columns; by default the first class.
-        latents: `real` inverts real images; `generated` follows the paper's Section 4.1: generate, perturb, invert.
-        perturbation: Standard deviation of the noise on generated images, pixels in [-1, 1].
+        counts: Numbers of sources N to try; a class with fewer images gives all that it has.
+        methods: Pairs of norm and mean adjustment, such as nin/chm; each gives a row.
+        classes: Names of the classes to mix within; by default the first class.
+        latents: Which images the sources are inverted from: `real` ones, or `generated` ones, perturbed as in the
+            paper's Section 4.1.
+        perturbation: Standard deviation of the noise that is added to generated images, whose pixels are in [-1, 1].
     """
 
     counts: tuple[PositiveInt, ...] = (2, 8, 32, 48, 64, 96)

@@ -22,11 +22,11 @@ class Text:
     """Two prompts' embeddings mixed linearly at a fixed latent, and several prompts at a fixed latent.
 
     Args:
-        prompts: Both ends of the path; by default the prompts of the first two classes, or, where the model's prompt
+        prompts: The two ends of the path; by default the prompts of the first two classes, or, where the model's prompt
             names no class, that prompt and the empty one.
-        swaps: Prompts of the second sheet; by default both ends, "a landscape" and "a face".
-        columns: Values of γ, from 0 to 1.
-        samples: Noise latents, a row each.
+        swaps: Prompts that the second sheet shows at the same noise; by default both ends, "a landscape" and "a face".
+        columns: Number of values of γ from 0 to 1; each gives a column.
+        samples: Number of noise latents; each gives a row.
     """
 
     prompts: tuple[str, ...] = ()

@@ -20,8 +20,8 @@ class Translate:
     """A window sliding over two latents side by side, and its variant that exchanges one slice and moves nothing.
 
     Args:
-        columns: Most positions of the window, from the first latent to the second.
-        samples: Pairs of latents, two rows each.
+        columns: The most positions of the window on its way from the first latent to the second.
+        samples: Number of pairs of latents; each gives two rows.
     """
 
     columns: PositiveInt = 9

@@ -81,7 +81,7 @@ def test_the_page_shows_every_figure_and_says_what_is_left_out(gallery: Path) ->
             assert f'"{file}"' in page and (gallery / file).is_file()
         assert report(gallery, name)["look_for"].replace("'", "&#39;") in page
     assert 'id="score"' not in page
-    assert "give a local folder with --score.clip FOLDER" in page
+    assert "give a local folder as --score.clip" in page
     assert "http" not in page.replace("couldn&#39;t connect to &#39;https://huggingface.co", "")
 
 

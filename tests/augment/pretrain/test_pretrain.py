@@ -31,8 +31,8 @@ from augment.pretrain.data import PretrainData, jitter
 from augment.pretrain.latent import LatentDiffusion
 from augment.pretrain.networks import build_text_encoder, build_tokenizer
 from augment.pretrain.objective import SAMPLING_STEPS, ddim_sample, epsilon_loss, warmup_cosine
+from augment.pretrain.pictures import smooth
 from augment.pretrain.pixel import DDPM
-from augment.pretrain.progress import smooth
 
 LATENT = [
     *("--model", "LatentDiffusion", "--model.image_size", str(SIDE), "--model.autoencoder_channels", "[8, 16]"),

@@ -20,7 +20,7 @@ TILE = 64
 """Smallest side, in pixels, of an image in a grid."""
 
 
-class Progress(L.Callback):
+class TrainingPictures(L.Callback):
     """Writes `loss.csv`, `loss.png` and grids of images such as `samples-0000500.png`, by the first process alone.
 
     A point of the curve is the mean loss of the steps since the one before, `trainer.log_every_n_steps` of them. The
