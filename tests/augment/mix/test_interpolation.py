@@ -209,6 +209,27 @@ def test_low_pass_keeps_one_wave_and_drops_two() -> None:
     assert deterministic_part(two.mT, "lp").abs().max() < 1e-5
 
 
+@pytest.mark.parametrize(("side", "percent"), [(1, 100), (2, 100), (3, 100), (4, 56), (8, 14), (16, 3.5), (64, 0.22)])
+def test_low_pass_takes_the_share_of_coefficients_that_it_keeps(side: int, percent: float) -> None:
+    """The energy of white noise is spread evenly over H * W coefficients, of which 3 * 3 are kept (all, if fewer).
+
+    The energy of k Gaussian numbers has the relative deviation sqrt(2 / k); five of it.
+    """
+    kept = min(side, 3) ** 2
+    noise = sources(64, (8, side, side), offset=0)
+    share = float(deterministic_part(noise, "lp").square().sum() / noise.square().sum())
+    assert 100 * kept / side**2 == pytest.approx(percent, rel=0.02)
+    assert share == pytest.approx(kept / side**2, rel=5 * math.sqrt(2 / (64 * 8 * kept)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (5, 7), (2, 6), (1, 4)])
+def test_low_pass_is_a_projection_onto_the_coefficients_that_it_keeps(height: int, width: int) -> None:
+    """Its trace, the sum over unit pixels of what each keeps of itself, is the dimension of what it projects on."""
+    pixels = torch.eye(height * width).view(-1, 1, height, width)
+    trace = float((deterministic_part(pixels, "lp") * pixels).sum())
+    assert trace == pytest.approx(min(height, 3) * min(width, 3), abs=1e-4)
+
+
 @every_norm
 def test_opposite_sources_give_no_nan(norm: Norm) -> None:
     z = torch.stack([sources(1)[0], -sources(1)[0]])
