@@ -15,12 +15,13 @@ import torch
 from benchmarks import architectures
 from benchmarks.record import Figure, Report, interleave, over, record, run
 
-NAMES = ("overhead", "peers", "scaling", "loader", "gpu")
+NAMES = ("overhead", "peers", "scaling", "nao", "loader", "gpu")
 
 SMALL: dict[str, list[str]] = {
     "overhead": ["--per_class", "1", "--steps", "2", "--batch_size", "5", "--rounds", "1"],
     "peers": ["--per_class", "1", "--script_images", "3", "--steps", "2", "--batch_size", "5", "--rounds", "1"],
     "scaling": ["--parts", "[mixing]", "--size", "tiny", "--sources", "[2, 4]", "--repeats", "1"],
+    "nao": ["--counts", "[2, 5]", "--lengths", "[16]", "--sets", "1"],
     "loader": ["--sizes", "[[16, 8]]", "--per_class", "2", "--batch_size", "4", "--rounds", "2", "--seconds", "0.01"],
     "gpu": [
         *("--size", "tiny", "--accelerator", "cpu", "--steps", "2"),
@@ -34,6 +35,11 @@ FIGURES = {
         f"mixing {count} sources / denoiser call, {family}": goal
         for family in ("sd15", "sd35-medium")
         for count, goal in ((2, None), (4, "at most 0.01"))
+    },
+    "nao": {
+        "seconds, 2 sources of 16": None,
+        "seconds, 5 sources of 16": "at most 0.1",
+        "largest move by one ulp, 5 sources of 16": "at most 0.0001",
     },
     "loader": {
         "cached / ImageFolder, 16 to 8 px": "at least 2",

@@ -25,7 +25,6 @@ from augment.images.few_shot import choose_few_shot_set
 from augment.images.pixels import to_tensor
 from augment.images.sources import Digits, ImageFolder
 from augment.inversion.inversion import Inversion
-from augment.mix import norm_aware
 from augment.mix.draws import Draws
 from augment.mix.registry import METHODS, MethodName
 from augment.synthesis.pipeline import synthesize
@@ -76,10 +75,8 @@ def kinds(folder: Path) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_makes_a_dataset(
-    name: MethodName, model: Synthesizer, train_folder: Path, bank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: MethodName, model: Synthesizer, train_folder: Path, bank: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(norm_aware, "ITERATIONS", 3)
-    norm_aware.norm_aware_paths.cache_clear()
     made = samples(make(model, tmp_path / "out", train_folder, name, bank))
     assert {image.shape for image, _ in made} == {(SIDE, SIDE, 3)}
     assert [(record["label"], record["index"]) for _, record in made] == [(c, n) for c in range(3) for n in range(2)]
@@ -98,8 +95,6 @@ def test_every_method_makes_a_dataset(
         assert sum(record["soft_weights"]) == pytest.approx(1)
         assert {type(label) for label in record["soft_labels"]} == {int}
         assert {type(weight) for weight in record["soft_weights"]} == {float}
-    if name == "nao":
-        norm_aware.norm_aware_paths.cache_clear()  # its three iterations are nobody else's
 
 
 def test_methods_share_their_sources(model: Synthesizer, train_folder: Path) -> None:

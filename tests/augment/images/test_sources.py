@@ -349,3 +349,44 @@ def test_a_class_without_any_readable_image(tmp_path: Path) -> None:
     (tmp_path / "cat" / "a.png").write_bytes(b"broken")
     with pytest.raises(UserError, match="class 'cat' has no readable image"):
         choose_few_shot_set(ImageFolder(tmp_path), None, 0, skip_bad=True)
+
+
+# What the numbers of studies hang on: which images are whose, and how deep they are.
+
+
+SPLIT = {
+    "test": (500, "ac139bbe9453b84a9aa0e8a34a527244ca087a6bba19d37dcfb2f6b7da3baa95"),
+    "few-shot": (400, "09a0f76f6387c8db140bfb2a8afab351cd8884aac6502d40b498c3dd0316c6e7"),
+    "backbone": (897, "a141e7203255077bf84bad691505e25b812ddbdc6c1fa2f3eba521dd0394e66b"),
+}
+
+
+@pytest.mark.parametrize("part", SPLIT)
+def test_the_digits_of_a_part_are_those_that_the_embedded_models_were_made_with(digits: Digits, part: str) -> None:
+    """Another split would put test images into what they were trained on."""
+    source = Digits(part="backbone") if part == "backbone" else digits
+    images = sorted(contents(source, source.test if part == "test" else source.pool))
+    assert (len(images), hashlib.sha256(b"".join(images)).hexdigest()) == SPLIT[part]
+
+
+def test_the_three_parts_are_all_digits_and_share_none(digits: Digits) -> None:
+    parts = [contents(digits, items) for items in (digits.test, digits.pool, Digits(part="backbone").pool)]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 1797
+
+
+def test_the_class_name_chooses_its_shots(tmp_path: Path) -> None:
+    """Classes of equal files: were the name left out of the draw, all would get the same numbers."""
+    for name in ("ant", "bee", "cat", "dog"):
+        for number in range(12):
+            paint(tmp_path / name / f"{number:02d}.png", (1, 2, 3), number)
+    chosen = choose_few_shot_set(ImageFolder(tmp_path), 4, 0)
+    numbers = {tuple(shot.name.split("/")[1] for shot in members) for members in chosen.shots}
+    assert len(numbers) > 1
+
+
+def test_sixteen_bit_grey_is_divided_by_257() -> None:
+    """65535 / 255: what 8-bit grey v becomes in 16 bits, 257 v, comes back as v for every v (by 256 some would not)."""
+    values = 257 * np.arange(256, dtype=np.uint16).reshape(16, 16)
+    between = values[:-1] + 128  # the last number that still rounds down
+    for sixteen, eight in ((values, np.arange(256)), (between, np.arange(240))):
+        assert np.array_equal(np.asarray(to_rgb(Image.fromarray(sixteen)))[..., 0].ravel(), eight)

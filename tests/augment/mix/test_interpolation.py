@@ -1,5 +1,6 @@
 import math
 
+import mpmath
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +8,7 @@ from torch import Tensor
 from augment.mix.interpolation import (
     MEANS,
     NORMS,
+    SAME,
     Mean,
     Norm,
     adjust_norm,
@@ -209,6 +211,27 @@ def test_low_pass_keeps_one_wave_and_drops_two() -> None:
     assert deterministic_part(two.mT, "lp").abs().max() < 1e-5
 
 
+@pytest.mark.parametrize(("side", "percent"), [(1, 100), (2, 100), (3, 100), (4, 56), (8, 14), (16, 3.5), (64, 0.22)])
+def test_low_pass_takes_the_share_of_coefficients_that_it_keeps(side: int, percent: float) -> None:
+    """The energy of white noise is spread evenly over H * W coefficients, of which 3 * 3 are kept (all, if fewer).
+
+    The energy of k Gaussian numbers has the relative deviation sqrt(2 / k); five of it.
+    """
+    kept = min(side, 3) ** 2
+    noise = sources(64, (8, side, side), offset=0)
+    share = float(deterministic_part(noise, "lp").square().sum() / noise.square().sum())
+    assert 100 * kept / side**2 == pytest.approx(percent, rel=0.02)
+    assert share == pytest.approx(kept / side**2, rel=5 * math.sqrt(2 / (64 * 8 * kept)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (5, 7), (2, 6), (1, 4)])
+def test_low_pass_is_a_projection_onto_the_coefficients_that_it_keeps(height: int, width: int) -> None:
+    """Its trace, the sum over unit pixels of what each keeps of itself, is the dimension of what it projects on."""
+    pixels = torch.eye(height * width).view(-1, 1, height, width)
+    trace = float((deterministic_part(pixels, "lp") * pixels).sum())
+    assert trace == pytest.approx(min(height, 3) * min(width, 3), abs=1e-4)
+
+
 @every_norm
 def test_opposite_sources_give_no_nan(norm: Norm) -> None:
     z = torch.stack([sources(1)[0], -sources(1)[0]])
@@ -279,6 +302,64 @@ def test_circle_and_slerp_agree_between_the_points() -> None:
     p, q = unit_pair()
     theta = math.acos(float((p * q).sum()))
     torch.testing.assert_close(circle(p, q, -0.3 * theta), slerp(p, q, 0.3), atol=1e-5, rtol=1e-5)
+
+
+# Against 50 digits: vectors near to each other and to each other's opposite.
+
+
+def nearby(distance: float, sign: int = 1) -> tuple[Tensor, Tensor]:
+    """Latents p and q in float32, q at a relative distance from p (or from -p): a little longer, and turned."""
+    p, other = sources(2, offset=0)
+    return p, sign * (p + distance * (other + 0.1 * p))
+
+
+def exact(p: Tensor, q: Tensor, kind: str, share: float) -> list[float]:
+    """`slerp` or `circle` as their formulas say, with 50 digits; where they say nothing, the line and p."""
+    with mpmath.workdps(50):
+        a, b = ([mpmath.mpf(x) for x in z.flatten().tolist()] for z in (p, q))
+        theta = mpmath.acos(mpmath.fdot(a, b) / mpmath.sqrt(mpmath.fdot(a, a) * mpmath.fdot(b, b)))
+        flat = min(theta, mpmath.pi - theta) <= SAME
+        if kind == "slerp":
+            of_p, of_q = (1 - share, share) if flat else (mpmath.sin((1 - share) * theta), mpmath.sin(share * theta))
+        else:
+            of_p, of_q = (1, 0) if flat else (mpmath.sin(theta + share), -mpmath.sin(share))
+        scale = 1 if flat else mpmath.sin(theta)
+        return [float((of_p * x + of_q * y) / scale) for x, y in zip(a, b, strict=True)]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("distance", [0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 0])
+@pytest.mark.parametrize("kind", ["slerp", "circle"])
+def test_slerp_and_circle_are_exact_however_near_the_two_are(kind: str, distance: float, sign: int) -> None:
+    p, q = nearby(distance, sign)
+    for share in (0.3, 0.9) if kind == "slerp" else (-2.0, 0.5, 3.0):
+        found = slerp(p, q, share) if kind == "slerp" else circle(p, q, share)
+        expected = torch.tensor(exact(p, q, kind, share)).view_as(found)
+        # Float32 holds a result to 6e-8 of its largest number, float64 the angle to 1e-16 of a radian.
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("distance", [1e-2, 1e-3, 1e-4, 1e-5])
+def test_the_circle_of_two_near_vectors_of_one_norm_keeps_it(distance: float) -> None:
+    """Their norms are equal to float32's rounding, 6e-8, which the ellipse magnifies by one over the distance."""
+    p, q = nearby(distance)
+    q = q * (p.norm() / q.norm())
+    for phi in torch.linspace(0, 2 * math.pi, 9).tolist():
+        assert circle(p, q, phi).norm() == pytest.approx(float(p.norm()), rel=1e-6 + 2e-7 / distance)
+
+
+@pytest.mark.parametrize("scale", [1, -1, 3, -0.5])
+def test_where_there_is_no_circle_the_source_is_returned(scale: float) -> None:
+    p, _ = sources(2, offset=0)
+    assert torch.equal(circle(p, scale * p, 1.0), p)
+    assert torch.equal(slerp(p, scale * p, 0.0), p)
+
+
+def test_vectors_without_a_direction_give_no_nan() -> None:
+    p, zero = sources(1)[0], torch.zeros(SHAPE)
+    for a, b in ((p, zero), (zero, p), (zero, zero)):
+        assert circle(a, b, 1.0).isfinite().all()
+        assert slerp(a, b, 0.5).isfinite().all()
 
 
 def test_translate_slides_from_one_to_the_other() -> None:
