@@ -135,7 +135,7 @@ def test_a_stopped_run_keeps_what_it_found(tmp_path: Path, fails: Callable[..., 
         """Find one thing, then stop."""
         report = Report([Figure("first", (1.0,))])
         yield report
-        raise UserError("no more")
+        raise UserError("benchmark", "no more", "stop")
 
     fails(partial(run, stopped), ["--output", str(tmp_path / "out.json")], 1)
     assert list(json.loads((tmp_path / "out.json").read_text())["figures"]) == ["first"]

@@ -264,7 +264,7 @@ def test_text_to_image_of_a_source_with_one_class_needs_no_word_for_it(model: Sy
 def test_a_class_that_the_model_does_not_know_is_named(train_folder: Path, tmp_path: Path) -> None:
     backbone = PixelDiffusion(str(save_pixel(tmp_path / "pixel", classes=3)), class_names=["cat", "dog", "cow"])
     error = refusal(Synthesizer(backbone, prompt="{class}"), train_folder, "text2img")
-    assert error == "prompt: 'blue sky' is no class of this model; a prompt must be one of cat, dog, cow"
+    assert error == "prompt: 'blue sky' is no class of this model; a `prompt` must be one of cat, dog, cow"
 
 
 def test_suffixes_need_a_model_that_reads_text(train_folder: Path, tmp_path: Path) -> None:

@@ -467,7 +467,7 @@ def test_a_broken_image_stops_or_is_skipped(job: Job, tmp_path: Path, fails: Fai
         path.write_bytes(path.read_bytes()[:200])
     broken = Job(job.model, images)
     error = one_line(fails(main, ["synthesize", *broken.args(tmp_path / "a", "--shots", "5")], 1))
-    assert "rød/0" in error and "--skip-bad" in error
+    assert "rød/0" in error and "--skip_bad" in error
     error = one_line(fails(main, ["synthesize", *broken.args(tmp_path / "b", "--shots", "4", "--skip-bad")], 1))
     assert "class 'rød' has 3 readable images" in error
     used = {name for r in records(broken.synthesize(tmp_path / "c", "--skip-bad")) for name in r["sources"]}
@@ -484,7 +484,7 @@ def test_a_class_with_a_single_image(job: Job, tmp_path: Path) -> None:
 
 def test_output_that_is_a_file(job: Job, tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "out").write_text("a file")
-    assert "is not empty and holds no dataset" in one_line(fails(main, ["synthesize", *job.args(tmp_path / "out")], 1))
+    assert "is no folder" in one_line(fails(main, ["synthesize", *job.args(tmp_path / "out")], 1))
     assert (tmp_path / "out").read_text() == "a file"
 
 
