@@ -56,7 +56,7 @@ class LatentBackbone(Backbone):
         grid = scale * self.grid
         if self.image_size < 1 or self.image_size % grid:
             raise UserError(
-                "backbone.resolution", f"{self.image_size} is no size that is a multiple of {grid}", "choose one"
+                "backbone.resolution", f"{self.image_size} is not a multiple of {grid}", "choose one that is"
             )
         side = self.image_size // scale
         self.latent_shape = (int(self.denoiser.config.in_channels), side, side)
