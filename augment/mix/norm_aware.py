@@ -7,7 +7,9 @@ near the sphere of norm sqrt(L); the centroid c is the point whose distances to 
 Only norms and distances of points in the sources' span count, so the search runs in coordinates of that span, made
 from the sources' scalar products, whatever L is. By symmetry the best path from c to x_n lies in the plane of the
 two: it is given by the norms of its points, which are spread evenly over the angle between c and x_n. (How a path is
-divided does not change its integral; left free, the points wander and the search never settles.)
+divided does not change its integral; left free, the points wander and the search never settles. Where a source lies
+much farther off the sphere than a step is long, one long step past which the midpoint rule does not look can be cheaper
+still; it is not searched for.)
 """
 
 import math
@@ -30,14 +32,17 @@ POINTS = 50
 """Points of a path, its ends included, as in the authors' code."""
 
 ITERATIONS = 500
-"""Of L-BFGS, at most; most sources need about 150."""
+"""Of L-BFGS in each pass, at most; most sources need about 100 in all."""
 
 RANK = 1e-14
 """Eigenvalues of the scalar products below this share of the largest are rounding: the sources depend on each other."""
 
-CORNER, TIP = 5e-4, 5e-5
-"""In units of sqrt(L): how far the corner of the penalty at eps and the tip of a length at zero are rounded off, so
-that the search ends where a gradient vanishes. Steps of 50 points are some 0.02 long."""
+PASSES = ((1e-2, 1e-3), (1e-3, 1e-7))
+"""Two passes, the second from the first's result: how far the penalty's corner at eps is rounded off, in units of
+sqrt(L), and the largest slope at which the pass ends. Over sharp corners the search stops where an ulp decides."""
+
+TIP = 1e-3
+"""How far the tip of a length at zero is rounded off, in units of sqrt(L); steps of 50 points are some 0.02 long."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,9 @@ class NormAware(Method):
     points. So equal weights give the centroid, and one-hot weights the source.
 
     The search minimises the authors' objective by L-BFGS in the sources' span, not by Adam over whole latents. It
-    starts from the middle of the arc for two sources, as theirs does, and from the mean for more. One ulp of change
-    in the sources moves no number of the result by more than 1e-4, unless some are copies or multiples of others.
+    starts in the direction of the middle of the arc for two sources, as theirs does, and of the mean for more. Two
+    sources keep that middle: every point of the arc between them has the same sum of distances. One ulp of change in
+    the sources moves no number of the result by more than 1e-4, unless some are copies or multiples of others.
     """
 
     def start(self, material: Material) -> Start:
@@ -101,14 +107,17 @@ def path_coefficients(scalar_products: tuple[tuple[float, ...], ...], degrees: i
     kept = values > RANK * values[-1]
     roots = np.sqrt(values[kept])
     problem = Problem(vectors[:, kept] * roots, degrees)
-    found = minimize(
-        problem.cost,
-        problem.first_guess(),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=problem.bounds(),
-        options={"maxcor": 30, "maxiter": ITERATIONS, "maxfun": 10 * ITERATIONS, "ftol": 0.0, "gtol": 1e-7},
-    ).x
+    found = problem.first_guess()
+    for corner, slope in PASSES:
+        found = minimize(
+            problem.cost,
+            found,
+            args=(corner,),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=problem.bounds(),
+            options={"maxcor": 30, "maxiter": ITERATIONS, "maxfun": 10 * ITERATIONS, "ftol": 0.0, "gtol": slope},
+        ).x
     coefficients = problem.points(found) / roots @ vectors[:, kept].T
     coefficients[:, 0], coefficients[:, -1] = coefficients[0, 0], np.eye(len(values))  # to the last digit
     return torch.from_numpy(coefficients)
@@ -132,27 +141,38 @@ class Problem:
         self.unit = math.sqrt(degrees)
 
     def first_guess(self) -> Array:
-        """The middle of the arc of two sources, the mean of more, and norms that change evenly along each path."""
+        """On the sphere of the likeliest norm, in the direction of the arc's middle (two sources) or mean (more).
+
+        Paths keep to that sphere and leave it for a source off it at the end, by eps a step, as the best ones do.
+        """
         c = self.ends.mean(axis=0)
         if len(self.ends) == 2:
             p, q = torch.from_numpy(self.ends)
             c = slerp(p, q, 0.5).double().numpy()
-        if np.linalg.norm(c) < 1e-6 * self.norms.max():  # of opposite sources, where the mean has no direction
-            c = self.ends[0]
-        share = np.linspace(0, 1, POINTS)[1:-1]
-        return np.concatenate([c, ((1 - share) * np.linalg.norm(c) + share * self.norms[:, None]).ravel()])
+        size = np.linalg.norm(c)
+        if size < 1e-6 * self.norms.max():  # of opposite sources, where the mean has no direction
+            c, size = self.ends[0], self.norms[0]
+        likeliest = math.sqrt(self.degrees - 1)
+        off = self.norms[:, None] - likeliest
+        still_to_go = self.eps * np.arange(POINTS - 2, 0, -1)
+        norms = likeliest + np.sign(off) * np.maximum(np.abs(off) - still_to_go, 0)
+        return np.concatenate([c / size * likeliest, norms.ravel()])
 
     def bounds(self) -> list[tuple[float | None, float | None]]:
         """Norms stay positive."""
         count, rank = self.ends.shape
         return [(None, None)] * rank + [(0.01 * self.unit, None)] * (count * (POINTS - 2))
 
-    def cost(self, x: Array) -> tuple[float, Array]:
+    def cost(self, x: Array, corner: float = 0.0) -> tuple[float, Array]:
         """What is minimised, and its gradient.
 
         The sum of all paths' integrals of -f by the midpoint rule, plus the penalty sum max(0, |step| - eps), eps =
         2 * (largest distance of two sources) / POINTS, minus f(|c|). Two neighbours of norms a and b at an angle h
         have the step s = |a - b e^(ih)| and the midpoint m = |a + b e^(ih)| / 2.
+
+        Args:
+            x: What is searched for.
+            corner: How far the penalty's corner is rounded off, see `PASSES`.
         """
         c, norms = self._split(x)
         c_direction = c / norms[0, 0]
@@ -163,7 +183,7 @@ class Problem:
         m = np.sqrt(a * a + b * b + 2 * a * b * cos) / 2
         s = np.sqrt((a - b) ** 2 + 4 * a * b * np.sin(h / 2) ** 2 + (TIP * self.unit) ** 2)
         f = log_chi(m, self.degrees)
-        beyond, width = s - self.eps, CORNER * self.unit
+        beyond, width = s - self.eps, max(corner, 1e-9) * self.unit
         slope = np.clip((beyond + width) / (2 * width), 0, 1)
         penalty = np.where(beyond > width, beyond, width * slope**2)
         value = penalty.sum() - (s * f).sum() - log_chi(norms[0, 0], self.degrees)
@@ -174,6 +194,8 @@ class Problem:
         by_norms[:, :-1] = by_s * (a - b * cos) + by_m * (a + b * cos)
         by_norms[:, 1:] += by_s * (b - a * cos) + by_m * (b + a * cos)
         by_angles = ((by_s - by_m) * a * b).sum(axis=1) * np.sin(h[:, 0]) / (POINTS - 1)
+        if len(self.ends) == 2:  # every point of the arc between the two has the same distances: c keeps to the middle
+            by_angles = np.zeros(2)
         by_norm_of_c = by_norms[:, 0].sum() - self._slope(norms[0, 0])
         by_c = by_norm_of_c * c_direction - by_angles @ sideways / norms[0, 0]
         return float(value), np.concatenate([by_c, by_norms[:, 1:-1].ravel()])

@@ -108,6 +108,13 @@ def test_no_search_over_whole_latents_finds_a_lower_objective(count: int, length
         assert float(objective(ours)) < float(objective(theirs))
 
 
+@pytest.mark.parametrize("count", [3, 5])
+def test_nor_where_sources_lie_far_off_the_sphere(count: int) -> None:
+    """The embedded digits' inverted latents have two thirds of the likeliest norm."""
+    ends = 0.7 * inverted(count, 256, 0)
+    assert float(objective(paths_of(ends))) < float(objective(adam(ends, 600).double()))
+
+
 @pytest.mark.parametrize("copies", [[0, 0, 1], [0, 0, 0]])
 def test_nor_where_sources_are_equal(copies: list[int]) -> None:
     ends = inverted(2, 256, 0)[copies]
@@ -139,17 +146,18 @@ def test_integral_of_a_circle_is_its_length_times_the_density() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_what_is_minimised_is_the_objective(count: int) -> None:
-    """On paths that no search has smoothed: the same but for the rounded corners, a hundredth or two of about 50."""
+@pytest.mark.parametrize("scale", [0, 0.1, 0.5])
+def test_what_is_minimised_is_the_objective(count: int, scale: float) -> None:
+    """At the first guess and anywhere else, but for what rounding off tips (and corners, by `corner`) adds."""
     problem = problem_of(inverted(count, 256, 0))
-    random = np.random.default_rng(0)
-    for scale in (0, 0.1, 0.5):
-        x = problem.first_guess()
-        x += scale * random.standard_normal(len(x))
-        # Coordinates of the span are a latent's first numbers; the density is that of all 256.
-        points = torch.from_numpy(problem.points(x))
-        points = torch.nn.functional.pad(points, (0, 256 - count))
-        assert problem.cost(x)[0] == pytest.approx(float(objective(points)), abs=0.05)
+    x = problem.first_guess()
+    x += scale * np.random.default_rng(0).standard_normal(len(x))
+    # Coordinates of the span are a latent's first numbers; the density is that of all 256.
+    points = torch.nn.functional.pad(torch.from_numpy(problem.points(x)), (0, 256 - count))
+    exact = float(objective(points))
+    assert exact <= problem.cost(x)[0] <= 1.002 * exact + 0.02
+    # A corner adds at most a quarter of its width to a step.
+    assert problem.cost(x)[0] <= problem.cost(x, 1e-3)[0] <= problem.cost(x)[0] + count * 49 * 1e-3 * 16 / 4
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -157,23 +165,39 @@ def test_its_gradient_is_that_of_finite_differences(count: int) -> None:
     problem = problem_of(inverted(count, 64, 0))
     x = problem.first_guess()
     x += 0.1 * np.random.default_rng(0).standard_normal(len(x))
-    numeric = [(problem.cost(x + 1e-6 * e)[0] - problem.cost(x - 1e-6 * e)[0]) / 2e-6 for e in np.eye(len(x))]
-    np.testing.assert_allclose(problem.cost(x)[1], numeric, atol=1e-5)
+    moves = np.eye(len(x))
+    if count == 2:  # c keeps its direction
+        moves[0, :2] = x[:2]
+        moves = np.delete(moves, 1, axis=0)
+    found = moves @ problem.cost(x, 1e-3)[1]
+    numeric = [(problem.cost(x + 1e-6 * e, 1e-3)[0] - problem.cost(x - 1e-6 * e, 1e-3)[0]) / 2e-6 for e in moves]
+    np.testing.assert_allclose(found, numeric, atol=1e-5)
 
 
-def test_it_starts_where_the_authors_start() -> None:
+def test_it_starts_in_the_direction_in_which_the_authors_start() -> None:
     """Two sources: the middle of the arc; more: the mean."""
     for count in (2, 3):
         problem = problem_of(inverted(count, 64, 0))
         ends = torch.from_numpy(problem.ends)
         expected = slerp(*ends, 0.5) if count == 2 else ends.mean(dim=0)
-        np.testing.assert_allclose(problem.first_guess()[:count], expected.numpy(), rtol=1e-6)
+        found = torch.from_numpy(problem.first_guess()[:count])
+        assert float(torch.cosine_similarity(found, expected, dim=0)) == pytest.approx(1, abs=1e-6)
 
 
+def test_two_sources_meet_in_the_middle() -> None:
+    """Nothing else than rounding would decide where else on their arc."""
+    p, q = inverted(2, 256, 0)
+    found = paths_of(torch.stack([p, q]))[0, 0].float()
+    assert float(torch.cosine_similarity(found, slerp(p, q, 0.5), dim=0)) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1, 0.7])
 @pytest.mark.parametrize("length", [16, 64, 256, 1024, 16384])
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_one_ulp_in_the_sources_moves_no_number_by_more_than_a_ten_thousandth(count: int, length: int) -> None:
-    ends = inverted(count, length, 0)
+def test_one_ulp_in_the_sources_moves_no_number_by_more_than_a_ten_thousandth(
+    count: int, length: int, scale: float
+) -> None:
+    ends = scale * inverted(count, length, 0)
     towards = torch.where(torch.rand(ends.shape, generator=torch.Generator().manual_seed(1)) < 0.5, 9.0, -9.0)
     every, one = ends.nextafter(towards), ends.clone()
     one[0, 3] = one[0, 3].nextafter(torch.tensor(9.0))
