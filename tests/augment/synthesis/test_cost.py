@@ -38,7 +38,7 @@ def test_halving_covers_every_row_once_and_remembers(caplog: pytest.LogCaptureFi
             raise too_much(tried[-1])
         return list(range(rows.start, rows.stop))
 
-    halving: Halving[list[int]] = Halving("denoising", "--batch_size")
+    halving: Halving[list[int]] = Halving("denoising", "plan.batch_size")
     assert list(chain.from_iterable(halving(step, 14))) == list(range(14))
     assert tried == [14, 7, 3, 3, 3, 3, 2]
     assert halving.fitted == 3
@@ -57,7 +57,7 @@ def test_not_even_one_image_fits() -> None:
         raise too_much(1)
 
     with pytest.raises(UserError, match=r"out of memory while decoding a single image \(tried to allocate 1 images\)"):
-        Halving("decoding", "--batch_size")(step, 4)
+        Halving("decoding", "plan.batch_size")(step, 4)
 
 
 def test_halving_passes_other_errors_on() -> None:
@@ -65,7 +65,7 @@ def test_halving_passes_other_errors_on() -> None:
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        Halving("decoding", "--batch_size")(step, 4)
+        Halving("decoding", "plan.batch_size")(step, 4)
 
 
 def test_a_run_out_of_memory_goes_on_and_says_so(
