@@ -142,7 +142,7 @@ def make(
         few_shot,
         recipe.prompts,
         bank,
-        recipe.inversion,
+        recipe.model.inversion,
         make_trainer=trainer,
         show_progress=False,
     )

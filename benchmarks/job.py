@@ -89,7 +89,7 @@ class Job:
             self.recipe.few_shot,
             self.recipe.prompts,
             self.folder / "bank",
-            self.recipe.inversion,
+            self.recipe.model.inversion,
             make_trainer=trainer,
             show_progress=False,
         )

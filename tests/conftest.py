@@ -128,6 +128,12 @@ def sha256s(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.tar"))}
 
 
+def leftovers(folder: Path) -> list[str]:
+    """Hidden files of a dataset folder, but for the notes that committed shards have until it is finished."""
+    notes = {f".{path.name}.sha256" for path in folder.glob("*.tar")}
+    return sorted({path.name for path in folder.glob(".*")} - notes)
+
+
 def mtimes(folder: Path) -> dict[str, int]:
     """Time stamp of every file below a folder."""
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -13,7 +13,7 @@ from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stabl
 from augment.commands.parsing import add_switch
 from augment.commands.synthesize import SynthesisCLI, parse_synthesis, print_profile, trainer_factory
 from augment.inversion.compare import check, print_trials, write_trials
-from augment.inversion.fill import Inverted, invert
+from augment.inversion.fill import Inverted, bank_folder, invert
 from augment.mix.registry import configure
 from augment.runtime.processes import Companions
 from augment.runtime.profile import StageProfiler
@@ -46,7 +46,7 @@ def invert_command(args: list[str]) -> None:
     cli = parse_synthesis("invert", args, InversionCLI)
     options, model, output = cli.datamodule, cli.model, Path(cli.config.output).resolve()
     few_shot = options.few_shot()
-    prompts = {label: model.prompt_for(few_shot.classes[label]) for label in few_shot.labels}
+    prompts = model.settings.prompts(few_shot)
     if cli.config.check:
         of_shots = [prompts[shot.label] for shot in few_shot.all]
         steps = cli.config.check_steps or [model.inversion.steps]
@@ -63,7 +63,7 @@ def invert_command(args: list[str]) -> None:
         options.source,
         few_shot,
         prompts,
-        options.bank_folder(output, model.backbone.identity),
+        bank_folder(options.bank, output, model.backbone.identity),
         model.inversion,
         configure(options.method, options.settings).latents,
         model.compiled,

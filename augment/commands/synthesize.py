@@ -17,7 +17,7 @@ from augment.commands.parsing import OutputCLI, add_switch
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet, choose_few_shot_set
 from augment.images.sources import ImageSource
-from augment.inversion.fill import default_bank
+from augment.inversion.fill import bank_folder
 from augment.mix.draws import Mixing
 from augment.mix.registry import MethodName
 from augment.runtime.processes import Companions
@@ -67,10 +67,6 @@ class DatasetOptions:
     def recipe(self, model: Synthesizer, few_shot: FewShotSet, plan: Plan) -> Recipe:
         """Everything that decides an image, frozen."""
         return make_recipe(model, few_shot, self.method, self.seed, self.mixing, plan, self.settings)
-
-    def bank_folder(self, output: Path, backbone: str) -> Path:
-        """Where the latents lie."""
-        return Path(self.bank) if self.bank is not None else default_bank(output, backbone)
 
 
 class SynthesisCLI(OutputCLI):
@@ -173,7 +169,7 @@ def synthesize_command(args: list[str]) -> None:
     few_shot = options.few_shot()
     recipe_of = partial(options.recipe, model, few_shot)
     recipe = settled_recipe(recipe_of, options.plan, model, output, cli.config.overwrite, make_trainer)
-    bank = options.bank_folder(output, recipe.backbone)
+    bank = bank_folder(options.bank, output, recipe.model.backbone)
     if cli.config.dry_run:
         trainer = cli.trainer
         device, devices = trainer.strategy.root_device, trainer.world_size

@@ -44,11 +44,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise UserError(
-            "dataset", f"no '{path}'", f"'{folder}' is no dataset folder: give one that `augment synthesize` made"
-        )
+        raise UserError("dataset", f"no '{path}'", f"'{folder}' is not a dataset folder made by `augment synthesize`")
     manifest = read_object(path, "dataset", "restore it or start in a new folder")
     check_manifest(path, manifest)
+    return manifest
+
+
+def read_finished(folder: Path, argument: str = "dataset") -> dict[str, Any]:
+    """The `dataset.json` of a dataset folder that is whole.
+
+    Args:
+        folder: Made by `augment synthesize`.
+        argument: What the folder is called where it is given.
+
+    Raises:
+        UserError: If there is none, it describes no dataset, or the dataset is not finished.
+    """
+    manifest = read_manifest(folder)
+    if not manifest["shards"]:
+        raise UserError(argument, f"'{folder}' is not finished", "run `augment synthesize` on it again")
     return manifest
 
 

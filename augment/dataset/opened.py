@@ -8,9 +8,8 @@ import webdataset as wds
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
-from augment.dataset.manifest import read_manifest
+from augment.dataset.manifest import read_finished
 from augment.dataset.reader import Stored, index_shard, load_image
-from augment.errors import UserError
 
 ImageT = TypeVar("ImageT")
 Transform = Callable[[Image.Image], ImageT]
@@ -97,9 +96,7 @@ def open_dataset(
         ('zero', 'nin/chm')
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    if not manifest["shards"]:
-        raise UserError("dataset", f"'{folder}' is not finished", "run the command that makes it once more")
+    manifest = read_finished(folder)
     shards = [folder / name for name in manifest["shards"]]
     if not streaming:
         stored = [sample for shard in shards for sample in index_shard(shard)]

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from augment.dataset.manifest import read_manifest
+from augment.dataset.manifest import read_finished, read_manifest
 from augment.dataset.reader import broken_images, is_complete, shard_keys
 from augment.dataset.shards import Sample, committed_sha256, shard_name
 from augment.errors import UserError
@@ -26,9 +26,7 @@ def verify(folder: Path) -> int:
     Raises:
         UserError: If the dataset is unfinished, or a shard is missing or differs; names every bad shard.
     """
-    manifest = read_manifest(folder)
-    if not manifest["shards"]:
-        raise UserError("dataset", f"'{folder}' is not finished", "run `augment synthesize` on it again")
+    manifest = read_finished(folder)
     console = Console(stderr=True)
     shards = track(
         manifest["shards"].items(), "verify", console=console, transient=True, disable=not console.is_terminal

@@ -21,7 +21,7 @@ from augment.errors import UserError
 from augment.explore.sources import Sources
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageSource, Item
-from augment.inversion.fill import default_bank, invert
+from augment.inversion.fill import bank_folder, invert
 from augment.inversion.inversion import check_inverted, invert_latents
 from augment.measure.extractor import Extractor
 from augment.mix.draws import noise_seed
@@ -133,8 +133,8 @@ class Explorer:
             model.backbone,
             self.source,
             few_shot,
-            {label: model.prompt_for(name) for label in few_shot.labels},
-            Path(self.bank) if self.bank is not None else default_bank(self.folder, self.backbone.identity),
+            model.settings.prompts(few_shot),
+            bank_folder(self.bank, self.folder, self.backbone.identity),
             model.inversion,
             compile=model.compiled,
             make_trainer=self.make_trainer,

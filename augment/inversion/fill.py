@@ -108,9 +108,9 @@ def latent_keys(
     return {label: tuple(key_of(shot) for shot in few_shot.shots[label]) for label in few_shot.labels}
 
 
-def default_bank(output: Path, identity: str) -> Path:
-    """The bank beside a dataset: one folder per backbone."""
-    return output.parent / "bank" / identity.replace("/", "--")
+def bank_folder(given: Path | str | None, output: Path, identity: str) -> Path:
+    """Where the latents of a backbone lie: where the user says, or one folder per backbone beside the output."""
+    return Path(given) if given is not None else output.parent / "bank" / identity.replace("/", "--")
 
 
 NAMED = 5

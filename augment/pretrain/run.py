@@ -1,6 +1,5 @@
 """One training from the first step to the saved model, however often it is interrupted."""
 
-import json
 import logging
 import shutil
 import zipfile
@@ -17,8 +16,9 @@ from augment.pretrain.base import Pretraining
 from augment.pretrain.card import CARD, Reconstruction, write_model_card
 from augment.pretrain.data import PretrainData
 from augment.pretrain.pictures import TrainingPictures
+from augment.runtime.claim import check_same, read_claim
 from augment.runtime.files import partial_path, write_json
-from augment.runtime.fingerprint import first_difference, library_versions
+from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
 
 log = logging.getLogger(__name__)
@@ -101,21 +101,13 @@ def check_folder(output: Path, config: dict[str, Any]) -> None:
     Raises:
         UserError: If it does.
     """
-    manifest = output / MANIFEST
-    if manifest.is_file():
-        try:
-            found = json.loads(manifest.read_text(encoding="utf-8"))["config"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError("output", f"'{manifest}' cannot be read", "choose another `output`") from error
-        if found != config:
-            where, old, new = first_difference(found, config)
-            raise UserError(
-                "output",
-                f"'{output}' holds a training of another configuration ({where}: {old!r} there, {new!r} here)",
-                "choose another `output` or delete it",
-            )
-    elif output.exists() and (not output.is_dir() or any(p.suffix != ".partial" for p in output.iterdir())):
-        raise UserError("output", f"'{output}' is not empty and holds no training", "choose another `output`")
+    found = read_claim(output, MANIFEST, "training")
+    if found is None:
+        return
+    begun = found.get("config")
+    if not isinstance(begun, dict):
+        raise UserError("output", f"'{output / MANIFEST}' cannot be read", "choose another `output`")
+    check_same(output, "training", begun, config, "choose another `output` or delete it")
 
 
 def open_folder(output: Path, config: dict[str, Any]) -> None:

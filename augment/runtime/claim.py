@@ -23,9 +23,7 @@ def read_claim(folder: Path, marker: str, kind: str) -> dict[str, Any] | None:
     path = folder / marker
     if path.is_file():
         return read_object(path, "output", f"choose another `output`, or delete the {kind}")
-    if folder.exists() and not folder.is_dir():
-        raise UserError("output", f"'{folder}' is no folder", "choose another `output`")
-    if folder.is_dir() and any(entry.suffix != ".partial" for entry in folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(entry.suffix != ".partial" for entry in folder.iterdir())):
         raise UserError("output", f"'{folder}' is not empty and holds no {kind}", "choose another `output`")
     return None
 

@@ -118,8 +118,8 @@ def outstanding(model: Synthesizer, recipe: Recipe, output: Path, bank: Path) ->
     if (output / "dataset.json").is_file() and read_manifest(output)["fingerprint"] == recipe.fingerprint:
         missing = unfinished(output, shards)
     latents = recipe.method.latents
-    keys = latent_keys(model.backbone, recipe.few_shot, recipe.prompts, recipe.inversion, latents)
-    stored = LatentBank(bank, recipe.backbone)
+    keys = latent_keys(model.backbone, recipe.few_shot, recipe.prompts, recipe.model.inversion, latents)
+    stored = LatentBank(bank, recipe.model.backbone)
     wanted = {key for members in keys.values() for key in members}
     return sum(len(shards[n]) for n in missing), sum(key not in stored for key in wanted)
 

@@ -112,15 +112,15 @@ class SynthesisLoader(L.LightningDataModule):
             "soft_labels": [source, label] if method.across else [label],
             "soft_weights": [1 - share, share] if method.across else [share],
             "seed": recipe.seed,
-            "steps": recipe.steps,
-            "guidance": recipe.guidance,
+            "steps": recipe.model.steps,
+            "guidance": recipe.model.guidance,
         }
         start = method.start(material)
         if start.noise is not None:
             record["strength"] = start.strength
-        if recipe.inversion.kind == "negative-prompt" and method.latents == "inverted":
+        if recipe.model.inversion.kind == "negative-prompt" and method.latents == "inverted":
             start = replace(start, negative=(material.prompt,))
-        if recipe.sampler.eta > 0:
+        if recipe.model.sampler.eta > 0:
             start = replace(start, seeds=(noise_seed(recipe.seed, label, index),))
         return start, record
 

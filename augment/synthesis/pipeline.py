@@ -19,7 +19,7 @@ from augment.dataset.reader import is_complete
 from augment.dataset.shards import shard_name
 from augment.errors import UserError
 from augment.images.sources import ImageSource
-from augment.inversion.fill import default_bank, invert
+from augment.inversion.fill import bank_folder, invert
 from augment.runtime.processes import wait_for_all
 from augment.runtime.profile import StageProfiler, profiler_of
 from augment.runtime.trainer import MakeTrainer, default_trainer, device_name, progress_bar
@@ -74,8 +74,8 @@ def synthesize(
         source,
         recipe.few_shot,
         recipe.prompts,
-        Path(bank) if bank is not None else default_bank(output, recipe.backbone),
-        recipe.inversion,
+        bank_folder(bank, output, recipe.model.backbone),
+        recipe.model.inversion,
         recipe.method.latents,
         model.compiled,
         (output,),

@@ -49,7 +49,8 @@ def plan_shards(plan: Plan, labels: Sequence[int]) -> list[tuple[Sample, ...]]:
     if len(labels) and (max(labels) > 9999 or plan.per_class > 1_000_000):
         raise UserError(
             "plan.per_class",
-            f"{plan.per_class} images of class {max(labels)} have no key: keys hold 10,000 classes of 1,000,000 images",
+            f"{plan.per_class} images of class {max(labels)} are too many: "
+            f"keys hold at most 10,000 classes of 1,000,000 images",
             "lower `per_class`, or give fewer `classes`",
         )
     samples = [Sample(label, index) for index in range(plan.per_class) for label in labels]

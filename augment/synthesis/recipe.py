@@ -5,17 +5,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from augment.backbones.base import Precision, PromptKind
-from augment.backbones.start import Sampler
+from augment.backbones.base import PromptKind
 from augment.dataset.shards import Sample
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet
-from augment.inversion.inversion import Inversion
 from augment.mix.draws import Draws, Mixing, Mixture, count_sources, draw_mixture
 from augment.mix.method import Method
 from augment.mix.registry import AUTHORS, MethodName, configure, describe
 from augment.runtime.fingerprint import fingerprint
 from augment.synthesis.plan import Plan, plan_shards
+from augment.synthesis.settings import ModelSettings
 from augment.synthesis.synthesizer import Synthesizer
 
 
@@ -24,15 +23,7 @@ class Recipe:
     """Everything that decides an image's pixels. What does not (device, workers, folders, progress) is not in it.
 
     Attributes:
-        backbone: Identity of the exact weights.
-        resolution: Height and width of the images, in pixels.
-        inversion: How the few-shot images are brought into the backbone's noise space.
-        steps: Of the sampler.
-        guidance: Classifier-free guidance; 1 is without.
-        prompt: `{class}` stands for the class's name.
-        precision: Of the networks while sampling.
-        sampler: How steps are made.
-        compile: Whether the denoiser is compiled, which changes the last bits.
+        model: Of the backbone, its inversion and its sampler.
         method_name: As the paper writes it.
         method: The class of that name, with its settings.
         mixing: How sources and weights are drawn.
@@ -41,15 +32,7 @@ class Recipe:
         few_shot: The real images.
     """
 
-    backbone: str
-    resolution: int
-    inversion: Inversion
-    steps: int
-    guidance: float
-    prompt: str
-    precision: Precision
-    sampler: Sampler
-    compile: bool
+    model: ModelSettings
     method_name: MethodName
     method: Method
     mixing: Mixing
@@ -59,18 +42,7 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         """All of it as JSON holds it: what `dataset.json` calls the configuration."""
-        inversion = asdict(self.inversion)
-        del inversion["warn_psnr"]  # warns, and decides nothing
-        return {
-            "backbone": self.backbone,
-            "resolution": self.resolution,
-            "inversion": inversion,
-            "steps": self.steps,
-            "guidance": self.guidance,
-            "prompt": self.prompt,
-            "precision": self.precision,
-            "sampler": asdict(self.sampler),
-            "compile": self.compile,
+        return self.model.describe() | {
             "method": self.method_name,
             "settings": describe(self.method),
             "mixing": asdict(self.mixing),
@@ -92,12 +64,12 @@ class Recipe:
 
     def prompt_of(self, label: int) -> str:
         """The prompt of a class."""
-        return self.prompt.replace("{class}", self.few_shot.classes[label])
+        return self.model.prompt_for(self.few_shot.classes[label])
 
     @property
     def prompts(self) -> dict[int, str]:
         """The prompt of every class that has images in the few-shot set."""
-        return {label: self.prompt_of(label) for label in self.few_shot.labels}
+        return self.model.prompts(self.few_shot)
 
     def mixture(self, label: int, index: int) -> tuple[int, Mixture]:
         """Of image `index` of class `label`: the class that its sources are of, and its mixture of them."""
@@ -152,15 +124,7 @@ def make_recipe(
     if plan.batch_size == "auto":
         raise UserError("plan.batch_size", "'auto' is no number yet", "give one, or let the command find it")
     recipe = Recipe(
-        backbone=model.backbone.identity,
-        resolution=model.backbone.image_size,
-        inversion=model.inversion,
-        steps=model.steps,
-        guidance=model.guidance,
-        prompt=model.prompt,
-        precision=model.precision,
-        sampler=model.sampler,
-        compile=model.compiled,
+        model=model.settings,
         method_name=method,
         method=configure(method, settings),
         mixing=mixing,
@@ -193,15 +157,15 @@ def check_prompts(recipe: Recipe, kind: PromptKind) -> None:
         if kind == "none":
             raise UserError(
                 "method",
-                f"'{name}' tells the model the class by its prompt, and {recipe.backbone} reads none",
+                f"'{name}' tells the model the class by its prompt, and {recipe.model.backbone} reads none",
                 "choose another `method` or `backbone`",
             )
-        if "{class}" not in recipe.prompt:
+        if "{class}" not in recipe.model.prompt:
             raise UserError(
                 "model.prompt",
-                f"'{recipe.prompt}' is the same for all {len(few_shot.classes)} classes, and '{name}' knows a class "
-                f"by its prompt alone",
+                f"'{recipe.model.prompt}' is the same for all {len(few_shot.classes)} classes, and '{name}' knows a "
+                f"class by its prompt alone",
                 "put {class} into `model.prompt` or choose another `method`",
             )
     if describe(method).get("suffixes") and kind != "text":
-        raise UserError("settings.suffixes", f"{recipe.backbone} reads no text", "leave `settings.suffixes` out")
+        raise UserError("settings.suffixes", f"{recipe.model.backbone} reads no text", "leave `settings.suffixes` out")

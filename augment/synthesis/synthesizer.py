@@ -1,6 +1,6 @@
 """Starts to images: a Lightning module that denoises and decodes planned batches."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import lightning as L
@@ -16,6 +16,7 @@ from augment.inversion.inversion import Inversion
 from augment.runtime.halving import Halving
 from augment.runtime.profile import profile
 from augment.synthesis.plan import PlannedBatch
+from augment.synthesis.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -125,25 +126,28 @@ class Synthesizer(L.LightningModule):
                 "give `inversion.steps` and `model.steps` the same number, and a first-order sampler",
             )
 
-    def describe(self) -> dict[str, Any]:
+    @property
+    def settings(self) -> ModelSettings:
         """Everything about the model that decides an image."""
-        inversion = asdict(self.inversion)
-        del inversion["warn_psnr"]
-        return {
-            "backbone": self.backbone.identity,
-            "resolution": self.backbone.image_size,
-            "inversion": inversion,
-            "steps": self.steps,
-            "guidance": self.guidance,
-            "prompt": self.prompt,
-            "precision": self.precision,
-            "sampler": asdict(self.sampler),
-            "compile": self.compiled,
-        }
+        return ModelSettings(
+            backbone=self.backbone.identity,
+            resolution=self.backbone.image_size,
+            inversion=self.inversion,
+            steps=self.steps,
+            guidance=self.guidance,
+            prompt=self.prompt,
+            precision=self.precision,
+            sampler=self.sampler,
+            compile=self.compiled,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as JSON holds them."""
+        return self.settings.describe()
 
     def prompt_for(self, class_name: str) -> str:
         """The prompt of a class."""
-        return self.prompt.replace("{class}", class_name)
+        return self.settings.prompt_for(class_name)
 
     def evaluations_per_image(self, strength: float | tuple[float, ...] = 1.0) -> float:
         """Calls of the denoiser that one image takes, each guidance branch counted.

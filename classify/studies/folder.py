@@ -22,8 +22,8 @@ import pandas as pd
 from augment.dataset.shards import shard_name
 from augment.errors import UserError
 from augment.measure.adequacy import Adequacy
+from augment.runtime.claim import check_same
 from augment.runtime.files import write_json
-from augment.runtime.fingerprint import first_difference
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,7 @@ class StudyFolder:
         joined = {**wanted, **{part: found[part] | wanted[part] for part in ("rows", "classifiers")}}
         for part in ("rows", "classifiers"):
             found[part] = joined[part] | found[part]
-        if found != joined:
-            where, old, new = first_difference(found, joined)
-            problem = f"'{self}' holds a study of another configuration ({where}: {old!r} there, {new!r} here)"
-            raise UserError("output", problem, "choose another `output`")
+        check_same(self.path, "study", found, joined, "choose another `output`")
         return joined
 
     def description(self) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class Runner:
                 model.backbone,
                 self.study.source,
                 few_shot,
-                {label: model.prompt_for(few_shot.classes[label]) for label in few_shot.labels},
+                model.settings.prompts(few_shot),
                 self.folder.bank,
                 model.inversion,
                 kind,

@@ -11,7 +11,7 @@ from typing import Any
 import webdataset as wds
 from PIL import Image
 
-from augment.dataset.manifest import read_manifest
+from augment.dataset.manifest import read_finished, read_manifest
 from augment.dataset.reader import Member, Stored, decode, index_shard, load_image, unreadable
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet
@@ -156,9 +156,7 @@ def check_same_few_shot_set(folder: Path, few_shot: FewShotSet) -> None:
     Raises:
         UserError: If it is one, or is not finished.
     """
-    manifest = read_manifest(folder)
-    if not manifest["shards"]:
-        raise UserError("synthetic", f"'{folder}' is not finished", "run `augment synthesize` on it again")
+    manifest = read_finished(folder, "synthetic")
     if tuple(manifest["classes"]) != few_shot.classes:
         theirs, ours = manifest["classes"][:5], list(few_shot.classes)[:5]
         problem = f"'{folder}' has classes {theirs}, the source has {ours}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Job, run_program, sha256s, start_program
+from conftest import Job, leftovers, run_program, sha256s, start_program
 from safetensors.torch import load_file
 
 from augment.cli import main
@@ -163,7 +163,7 @@ def test_sigterm_drops_the_shard_in_flight(
     assert "Traceback" not in printed
     wait_until(lambda: not any(alive(pid) for pid in others), 60)
     assert 3 <= len(shard_times(output)) < 30
-    assert not list(output.glob(".*.partial"))
+    assert not leftovers(output)
     main(["synthesize", *job.args(output, **LONG)])
     assert sha256s(output) == undisturbed
 
@@ -297,7 +297,7 @@ def test_a_full_disk_keeps_what_is_finished(
     assert error.strip().splitlines()[-1].startswith("augment synthesize: output: ")
     kept = sha256s(output)
     assert 3 <= len(kept) < 30 and kept.items() <= undisturbed.items()
-    assert not list(output.glob(".*.partial"))
+    assert not leftovers(output)
     assert mount(small_disk, "remount,size=20m").returncode == 0
     main(["synthesize", *options])
     assert sha256s(output) == undisturbed

@@ -484,7 +484,7 @@ def test_a_class_with_a_single_image(job: Job, tmp_path: Path) -> None:
 
 def test_output_that_is_a_file(job: Job, tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "out").write_text("a file")
-    assert "is no folder" in one_line(fails(main, ["synthesize", *job.args(tmp_path / "out")], 1))
+    assert "is not empty and holds no dataset" in one_line(fails(main, ["synthesize", *job.args(tmp_path / "out")], 1))
     assert (tmp_path / "out").read_text() == "a file"
 
 

@@ -74,7 +74,7 @@ def test_keys_have_no_dots_and_sort_like_samples() -> None:
 
 @pytest.mark.parametrize(("plan", "labels"), [(Plan(per_class=1_000_001), [0]), (Plan(per_class=1), [10_000])])
 def test_more_than_keys_can_hold_is_refused(plan: Plan, labels: list[int]) -> None:
-    with pytest.raises(UserError, match=r"keys hold 10,000 classes of 1,000,000 images"):
+    with pytest.raises(UserError, match=r"keys hold at most 10,000 classes of 1,000,000 images"):
         plan_shards(plan, labels)
 
 

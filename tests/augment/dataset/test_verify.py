@@ -87,7 +87,7 @@ def test_a_single_byte(copy: Path) -> None:
 
 
 def test_no_dataset(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no dataset folder: give one that `augment synthesize` made"):
+    with pytest.raises(UserError, match=r"is not a dataset folder made by `augment synthesize`"):
         verify(tmp_path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Job, sha256s
+from conftest import Job, leftovers, sha256s
 from PIL import Image
 
 from augment.cli import main
@@ -33,7 +33,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
     assert "finished shards are kept, run the same command again once there is room" in error
     assert "Traceback" not in error
     assert list(sha256s(output)) == ["train-000000.tar"]
-    assert not list(output.glob(".*.partial"))
+    assert not leftovers(output)
     assert json.loads((output / "dataset.json").read_text(encoding="utf-8"))["shards"] == {}
     assert sha256s(job.synthesize(output)) == sha256s(dataset)
 
@@ -56,7 +56,7 @@ def test_an_error_of_the_sampler_keeps_what_is_finished(
         with pytest.raises(RuntimeError, match="out of memory"):
             job.synthesize(output)
     assert list(sha256s(output)) == ["train-000000.tar"]
-    assert not list(output.glob(".*.partial"))
+    assert not leftovers(output)
     assert sha256s(job.synthesize(output)) == sha256s(dataset)
 
 

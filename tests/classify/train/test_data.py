@@ -80,7 +80,7 @@ def test_an_unfinished_dataset_is_refused(dataset: Path, train_folder: Path, tmp
 
 
 def test_no_dataset_is_refused(train_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no dataset folder"):
+    with pytest.raises(UserError, match="is not a dataset folder"):
         data(train_folder, synthetic=tmp_path)
 
 
