@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from augment.backbones.stable_diffusion_3 import StableDiffusion3
     from augment.backbones.stable_diffusion_xl import StableDiffusionXL
     from augment.backbones.start import Sampler
-    from augment.dataset.opened import open_dataset
+    from augment.dataset.torch_dataset import open_dataset
     from augment.dataset.verify import verify
     from augment.errors import UserError
     from augment.images.few_shot import FewShotSet, choose_few_shot_set
@@ -54,7 +54,7 @@ _HOMES = {
     "interpolate": "augment.mix.interpolation",
     "invert": "augment.inversion.fill",
     "make_recipe": "augment.synthesis.recipe",
-    "open_dataset": "augment.dataset.opened",
+    "open_dataset": "augment.dataset.torch_dataset",
     "synthesize": "augment.synthesis.pipeline",
     "verify": "augment.dataset.verify",
 }

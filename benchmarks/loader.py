@@ -20,7 +20,7 @@ from torchvision.datasets import ImageFolder
 from augment.dataset.folder import open_folder
 from augment.dataset.manifest import close_folder, describe_dataset
 from augment.dataset.reader import read_images
-from augment.dataset.shards import ShardFile, encode_image
+from augment.dataset.shard_writer import ShardFile, encode_image
 from augment.images.sources import ImageFolder as Source
 from augment.synthesis.plan import Plan, plan_shards
 from benchmarks.record import Figure, Report, interleave, over, run

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from classify.cli import main
-from classify.studies.cells import Group
+from classify.studies.grid import Group
 from classify.studies.runner import Event
 
 JITTERED = {"name": "fix/chm, jittered", "method": "fix/chm", "batches": {"color_jitter": 0.9}}

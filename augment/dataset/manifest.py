@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from augment.dataset.shards import Sample, committed_sha256, note_path, shard_name
+from augment.dataset.shard_writer import Sample, committed_sha256, note_path, shard_name
 from augment.errors import UserError
 from augment.runtime.claim import read_object
 from augment.runtime.files import write_json

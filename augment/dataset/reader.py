@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from augment.dataset.manifest import read_manifest
-from augment.dataset.shards import Sample
+from augment.dataset.shard_writer import Sample
 from augment.errors import UserError
 from augment.runtime.files import file_sha256
 

@@ -9,12 +9,12 @@ from rich.progress import track
 
 from augment.dataset.manifest import read_finished, read_manifest
 from augment.dataset.reader import broken_images, is_complete, shard_keys
-from augment.dataset.shards import Sample, committed_sha256, shard_name
+from augment.dataset.shard_writer import Sample, committed_sha256, shard_name
 from augment.errors import UserError
 from augment.runtime.files import file_sha256
 
 
-def verify(folder: Path) -> int:
+def verify(folder: Path | str) -> int:
     """Check every shard of a dataset folder.
 
     Args:
@@ -25,7 +25,13 @@ def verify(folder: Path) -> int:
 
     Raises:
         UserError: If the dataset is unfinished, or a shard is missing or differs; names every bad shard.
+
+    Example:
+        >>> import augment
+        >>> augment.verify("datasets/mine")
+        8
     """
+    folder = Path(folder)
     manifest = read_finished(folder)
     console = Console(stderr=True)
     shards = track(

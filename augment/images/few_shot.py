@@ -53,6 +53,12 @@ def choose_few_shot_set(
 
     Raises:
         UserError: If a class is unknown or has fewer readable images than `shots`, or an image is broken.
+
+    Example:
+        >>> import augment
+        >>> few_shot = augment.choose_few_shot_set(augment.Digits(), shots=5, seed=0)
+        >>> len(few_shot.all)
+        50
     """
     names = source.classes
     for name in classes or ():

@@ -15,6 +15,7 @@ from augment.inversion.bank import LatentBank, LatentKey, encoded_key, latent_ke
 from augment.inversion.inversion import Inversion, Quality
 from augment.inversion.inverter import BankWriter, InversionData, Inverter
 from augment.runtime.processes import wait_for_all
+from augment.runtime.quiet import quietly
 from augment.runtime.trainer import MakeTrainer, default_trainer, progress_bar
 
 log = logging.getLogger(__name__)
@@ -39,12 +40,13 @@ class Inverted:
     fitted: int | None = None
 
 
+@quietly()
 def invert(
     backbone: Backbone,
     source: ImageSource,
     few_shot: FewShotSet,
     prompts: Mapping[int, str],
-    bank: Path,
+    bank: Path | str,
     inversion: Inversion = Inversion(),  # noqa: B008  (frozen)
     latents: LatentKind | None = "inverted",
     compile: bool = False,
@@ -69,8 +71,19 @@ def invert(
 
     Raises:
         UserError: If the bank belongs to another backbone, or an image cannot be read or inverted.
+
+    Example:
+        >>> import augment
+        >>> digits = augment.Digits()
+        >>> few_shot = augment.choose_few_shot_set(digits, shots=3, seed=0, classes=["three", "eight"])
+        >>> backbone = augment.StableDiffusion("digits")
+        >>> prompts = {label: "a digit" for label in few_shot.labels}
+        >>> inversion = augment.Inversion(steps=5)
+        >>> found = augment.invert(backbone, digits, few_shot, prompts, "datasets/bank", inversion)
+        >>> {label: len(keys) for label, keys in found.keys.items()}
+        {3: 3, 8: 3}
     """
-    stored = LatentBank(bank, backbone.identity)
+    stored = LatentBank(Path(bank), backbone.identity)
     keys = latent_keys(backbone, few_shot, prompts, inversion, latents)
     if not keys:
         return Inverted(stored, {}, {}, 0)

@@ -18,7 +18,7 @@ from augment.images.sources import ImageSource
 from augment.inversion.bank import LatentBank, LatentKey
 from augment.inversion.inversion import ENCODED, Inversion, Quality, check_inverted, round_trip
 from augment.runtime.dealing import deal, dealt_loader
-from augment.runtime.halving import Halving
+from augment.runtime.out_of_memory import Halving
 from augment.runtime.processes import check_shared
 from augment.runtime.profile import profiler_of
 

@@ -35,6 +35,13 @@ def interpolate(z: Tensor, w: Tensor, norm: Norm, mean: Mean) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit or the weights are not convex.
+
+    Example:
+        >>> import augment, torch
+        >>> z = torch.randn(3, 4, 64, 64)  # three latents of Stable Diffusion 1.5
+        >>> mixed = augment.interpolate(z, torch.tensor([0.5, 0.3, 0.2]), norm="nin", mean="chm")
+        >>> mixed.shape
+        torch.Size([4, 64, 64])
     """
     if z.ndim != 4 or w.shape != (len(z),):
         raise ValueError(f"expected latents [N, C, H, W] and weights [N], got {tuple(z.shape)} and {tuple(w.shape)}")

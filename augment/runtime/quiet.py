@@ -2,17 +2,45 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import diffusers
 import transformers
 
+NOISY = ("lightning.pytorch", "lightning.fabric", "lightning", "transformers", "diffusers")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silence the libraries for a while: around a call from Python, whose settings are as before afterwards."""
+    loggers = [logging.getLogger(name) for name in NOISY]
+    levels = [logger.level for logger in loggers]
+    bars = [
+        library
+        for library in (diffusers.utils.logging, transformers.utils.logging)
+        if library.is_progress_bar_enabled()
+    ]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    for library in bars:
+        library.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for library in bars:
+            library.enable_progress_bar()
+
 
 def quiet() -> None:
-    """Let the commands' own words be heard: no start-up banners and tips of the libraries."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "transformers", "diffusers"):
+    """Silence the libraries for good: in a process that belongs to a command."""
+    for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
-    diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)

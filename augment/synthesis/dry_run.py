@@ -11,7 +11,7 @@ from rich.table import Table
 
 from augment.dataset.folder import check_folder
 from augment.dataset.manifest import describe_dataset, read_manifest
-from augment.dataset.shards import encode_image
+from augment.dataset.shard_writer import encode_image
 from augment.dataset.verify import unfinished
 from augment.errors import UserError
 from augment.inversion.bank import LatentBank

@@ -16,24 +16,26 @@ from augment.dataset.card import write_card
 from augment.dataset.folder import check_folder
 from augment.dataset.manifest import close_folder, describe_dataset, write_run
 from augment.dataset.reader import is_complete
-from augment.dataset.shards import shard_name
+from augment.dataset.shard_writer import shard_name
 from augment.errors import UserError
 from augment.images.sources import ImageSource
 from augment.inversion.fill import bank_folder, invert
 from augment.runtime.processes import wait_for_all
 from augment.runtime.profile import StageProfiler, profiler_of
+from augment.runtime.quiet import quietly
 from augment.runtime.trainer import MakeTrainer, default_trainer, device_name, progress_bar
+from augment.synthesis.background import ShardWriter
 from augment.synthesis.loader import SynthesisLoader
 from augment.synthesis.notices import warn_of_other_start, warn_of_other_versions
 from augment.synthesis.recipe import Recipe
 from augment.synthesis.synthesizer import Synthesizer
-from augment.synthesis.writer import ShardWriter
 
 log = logging.getLogger(__name__)
 
 UNLIMITED = 2**31 - 1
 
 
+@quietly()
 def synthesize(
     model: Synthesizer,
     source: ImageSource,
@@ -61,6 +63,17 @@ def synthesize(
 
     Raises:
         UserError: If the folder holds another dataset, or as `invert` does.
+
+    Example:
+        >>> import augment
+        >>> digits = augment.Digits()
+        >>> few_shot = augment.choose_few_shot_set(digits, shots=3, seed=0, classes=["three", "eight"])
+        >>> backbone = augment.StableDiffusion("digits")
+        >>> model = augment.Synthesizer(backbone, augment.Inversion(steps=5), steps=5, prompt="a digit")
+        >>> recipe = augment.make_recipe(model, few_shot, method="nin/chm", plan=augment.Plan(per_class=4))
+        >>> folder = augment.synthesize(model, digits, recipe, "datasets/mine")
+        >>> len(augment.open_dataset(folder))
+        8
     """
     output = Path(output).resolve()
     manifest = describe_dataset(recipe.describe())

@@ -6,7 +6,7 @@ from typing import Literal
 
 from jsonargparse.typing import PositiveInt
 
-from augment.dataset.shards import ImageFormat, Sample
+from augment.dataset.shard_writer import ImageFormat, Sample
 from augment.errors import UserError
 
 

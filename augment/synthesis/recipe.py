@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from augment.backbones.base import PromptKind
-from augment.dataset.shards import Sample
+from augment.dataset.shard_writer import Sample
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet
 from augment.mix.draws import Draws, Mixing, Mixture, count_sources, draw_mixture
@@ -120,6 +120,16 @@ def make_recipe(
     Raises:
         UserError: If the method does not fit the backbone, the prompt, the classes or the number of images, or the
             batch size has not been settled.
+
+    Example:
+        >>> import augment
+        >>> digits = augment.Digits()
+        >>> few_shot = augment.choose_few_shot_set(digits, shots=3, seed=0, classes=["three", "eight"])
+        >>> backbone = augment.StableDiffusion("digits")
+        >>> model = augment.Synthesizer(backbone, augment.Inversion(steps=5), steps=5, prompt="a digit")
+        >>> recipe = augment.make_recipe(model, few_shot, method="nin/chm", plan=augment.Plan(per_class=4))
+        >>> recipe.method
+        Centroid(norm='nin', mean='chm')
     """
     if plan.batch_size == "auto":
         raise UserError("plan.batch_size", "'auto' is no number yet", "give one, or let the command find it")

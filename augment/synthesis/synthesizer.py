@@ -13,7 +13,7 @@ from augment.backbones.start import Sampler, Start, steps_left
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
 from augment.inversion.inversion import Inversion
-from augment.runtime.halving import Halving
+from augment.runtime.out_of_memory import Halving
 from augment.runtime.profile import profile
 from augment.synthesis.plan import PlannedBatch
 from augment.synthesis.settings import ModelSettings

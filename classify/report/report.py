@@ -37,7 +37,11 @@ def write_report(folder: StudyFolder) -> None:
         UserError: If it is none.
 
     Example:
-        >>> write_report(StudyFolder("runs/study/digits"))  # doctest: +SKIP
+        >>> import classify
+        >>> folder = classify.StudyFolder("runs/study")
+        >>> classify.write_report(folder)
+        >>> folder.table().groupby("row")["top1"].count().to_dict()
+        {'nin/chm': 2, 'none': 2}
     """
     run, config = folder.last_run(), folder.description()
     results = folder.results(run)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from augment.dataset.shards import shard_name
+from augment.dataset.shard_writer import shard_name
 from augment.errors import UserError
 from augment.measure.adequacy import Adequacy
 from augment.runtime.claim import check_same

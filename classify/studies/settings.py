@@ -16,7 +16,7 @@ from augment.runtime.fingerprint import fingerprint, library_versions
 from augment.runtime.loggers import LoggerName
 from augment.synthesis.plan import Plan
 from augment.synthesis.synthesizer import Synthesizer
-from classify.studies.cells import Cell, Group, make_groups
+from classify.studies.grid import Cell, Group, make_groups
 from classify.studies.rows import (
     Contender,
     Entry,
@@ -59,14 +59,12 @@ class Study:
         logger: Keeps the training curves of every cell in `OUTPUT/curves`: `csv`, `tensorboard`, `wandb` or `none`.
 
     Example:
-        >>> from augment.images.sources import Digits
-        >>> from augment.backbones.stable_diffusion import StableDiffusion
-        >>> from augment.synthesis.synthesizer import Synthesizer
-        >>> settings = Study(
-        ...     output="runs/study/mine",
-        ...     synthesizer=Synthesizer(StableDiffusion("digits"), steps=20),
+        >>> import augment, classify
+        >>> settings = classify.Study(
+        ...     output="runs/mine",
+        ...     synthesizer=augment.Synthesizer(augment.StableDiffusion("digits"), steps=20),
         ...     classifiers={"resnet": {"name": "test_resnet", "lr": 0.003}},
-        ...     source=Digits(),
+        ...     source=augment.Digits(),
         ...     methods=["none", "fix/0", "nin/chm"],
         ... )
         >>> [row.name for row in settings.rows]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from augment.errors import UserError
 from augment.mix.registry import MethodName
-from classify.studies.cells import Group
+from augment.runtime.quiet import quietly
 from classify.studies.folder import LastRun, StudyFolder
+from classify.studies.grid import Group
 from classify.studies.picture import real_grid
 from classify.studies.preflight import check
 from classify.studies.runner import Runner
@@ -27,6 +28,7 @@ class CellsFailed(UserError):
     """Some cells of a study failed; the others are finished, and a report can be made of them."""
 
 
+@quietly()
 def study(settings: Study, command: str = "classify.study(...)") -> StudyFolder:
     """Compare augmentation methods; finished cells are kept and never run again.
 
@@ -46,8 +48,22 @@ def study(settings: Study, command: str = "classify.study(...)") -> StudyFolder:
         CellsFailed: At the end, if a cell failed.
 
     Example:
-        >>> folder = study(settings)  # doctest: +SKIP
-        >>> folder.table().groupby("row")["top1"].mean()  # doctest: +SKIP
+        >>> import augment, classify
+        >>> settings = classify.Study(
+        ...     output="runs/study",
+        ...     synthesizer=augment.Synthesizer(augment.StableDiffusion("digits"), augment.Inversion(steps=5), steps=5),
+        ...     classifiers={"resnet": {"name": "test_resnet", "lr": 0.003}},
+        ...     source=augment.Digits(),
+        ...     methods=["none", "nin/chm"],
+        ...     seeds=2,
+        ...     steps=5,
+        ...     plan=augment.Plan(per_class=2),
+        ...     batches=classify.Batches(batch_size=16, image_size=32),
+        ...     extractor="digits",
+        ... )
+        >>> folder = classify.study(settings)
+        >>> len(list((folder.path / "cells").iterdir()))
+        4
     """
     folder = StudyFolder(settings.output)
     check(settings, folder)

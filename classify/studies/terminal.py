@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from classify.studies.cells import Group
+from classify.studies.grid import Group
 from classify.studies.runner import Event, Runner
 
 A_DAY = 86400.0

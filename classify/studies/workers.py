@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from augment.runtime.quiet import quiet
-from classify.studies.cells import Cell, Group
+from classify.studies.grid import Cell, Group
 from classify.studies.runner import Event, Runner
 
 Report = Callable[[Event], None]

@@ -23,7 +23,7 @@ from classify.train.batches import Batches as Batches
 from classify.train.filter import Filtered, keep_recognised
 from classify.train.loading import Loader
 from classify.train.order import Example, hold, in_proportion, pooled, replaced, shuffled
-from classify.train.sealed import Sealed
+from classify.train.sealed_source import Sealed
 from classify.train.synthetic import SyntheticSet, check_same_few_shot_set, read_index, shrink
 
 

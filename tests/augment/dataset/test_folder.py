@@ -10,7 +10,7 @@ from conftest import Job, mtimes, sha256s
 
 from augment.cli import main
 from augment.dataset.manifest import read_manifest
-from augment.dataset.shards import committed_sha256, note_path
+from augment.dataset.shard_writer import committed_sha256, note_path
 from augment.dataset.verify import unfinished, verify
 from augment.errors import UserError
 

@@ -15,9 +15,9 @@ from conftest import Job, sha256s
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.start import Sampler, Start
 from augment.cli import main
-from augment.dataset.shards import note_path
+from augment.dataset.shard_writer import note_path
 from augment.errors import UserError
-from augment.runtime.halving import Halving
+from augment.runtime.out_of_memory import Halving
 from augment.runtime.profile import StageProfiler
 from augment.synthesis.batch_size import Timing, fastest_batch_size
 from augment.synthesis.synthesizer import Synthesizer

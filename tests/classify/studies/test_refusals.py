@@ -14,7 +14,7 @@ from PIL import Image
 
 from augment.images.sources import ImageFolder, ImageSource, Item
 from classify.cli import main
-from classify.studies.cells import Group
+from classify.studies.grid import Group
 from classify.studies.runner import Runner
 
 Fails = Callable[..., str]

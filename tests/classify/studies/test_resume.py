@@ -15,7 +15,7 @@ from conftest import mtimes, sha256s, start_program
 from small_study import ROWS, cells, run, same, slugs
 
 from classify.cli import main
-from classify.studies.cells import Cell
+from classify.studies.grid import Cell
 from classify.studies.runner import Runner
 
 Fails = Callable[..., str]

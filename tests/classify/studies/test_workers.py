@@ -7,7 +7,7 @@ from small_study import Mortal
 
 from augment.mix.draws import Mixing
 from augment.synthesis.plan import Plan
-from classify.studies.cells import make_groups
+from classify.studies.grid import make_groups
 from classify.studies.rows import make_contenders, make_rows
 from classify.studies.runner import Event
 from classify.studies.workers import accelerators, run_groups

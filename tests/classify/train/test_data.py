@@ -17,7 +17,7 @@ from fitting import STILL, pixels
 from PIL import Image
 
 from augment.dataset.reader import read_shard
-from augment.dataset.shards import ShardFile, encode_image
+from augment.dataset.shard_writer import ShardFile, encode_image
 from augment.errors import UserError
 from augment.images.sources import ImageFolder
 from classify.train.batches import Batches

@@ -12,7 +12,7 @@ from augment.runtime.trainer import QUIET_TRAINER
 from classify.train.batches import Batches
 from classify.train.classifier import Classifier
 from classify.train.data import ClassificationData
-from classify.train.sealed import Sealed
+from classify.train.sealed_source import Sealed
 from classify.train.trial import check_test_images, fit_and_test
 
 Fails = Callable[..., str]

@@ -10,7 +10,7 @@ from conftest import Job, leftovers, sha256s
 from PIL import Image
 
 from augment.cli import main
-from augment.dataset.shards import ShardFile
+from augment.dataset.shard_writer import ShardFile
 
 Fails = Callable[..., str]
 

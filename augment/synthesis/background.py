@@ -12,7 +12,7 @@ from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from PIL import Image
 from torch import Tensor
 
-from augment.dataset.shards import ImageFormat, ShardFile, encode_image
+from augment.dataset.shard_writer import ImageFormat, ShardFile, encode_image
 from augment.errors import UserError
 from augment.runtime.profile import profiler_of
 from augment.synthesis.plan import PlannedBatch

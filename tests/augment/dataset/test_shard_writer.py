@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from augment.dataset.reader import is_complete, read_shard, shard_keys
-from augment.dataset.shards import ImageFormat, Sample, ShardFile, committed_sha256, encode_image, shard_name
+from augment.dataset.shard_writer import ImageFormat, Sample, ShardFile, committed_sha256, encode_image, shard_name
 from augment.errors import UserError
 from augment.runtime.files import write_json
 from augment.synthesis.plan import Plan, plan_batches, plan_shards

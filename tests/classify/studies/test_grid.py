@@ -8,7 +8,7 @@ import pytest
 from augment.errors import UserError
 from augment.mix.draws import Mixing
 from augment.synthesis.plan import Plan
-from classify.studies.cells import make_groups
+from classify.studies.grid import make_groups
 from classify.studies.rows import Entry, Row, describe_row, make_contenders, make_rows
 from classify.studies.settings import Study
 from classify.train.batches import Batches

@@ -90,10 +90,11 @@ def open_dataset(
         UserError: If the folder holds no finished dataset, or a shard cannot be read.
 
     Example:
+        >>> import augment
         >>> dataset = augment.open_dataset("datasets/mine")
         >>> image, label, record = dataset[0]
         >>> dataset.classes[label], record["method"]
-        ('zero', 'nin/chm')
+        ('three', 'nin/chm')
     """
     folder = Path(folder)
     manifest = read_finished(folder)

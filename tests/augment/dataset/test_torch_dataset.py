@@ -11,8 +11,8 @@ from conftest import COLOURS, SIDE
 from torch.utils.data import DataLoader
 from torchvision.transforms.functional import pil_to_tensor
 
-from augment.dataset.opened import open_dataset
 from augment.dataset.reader import read_shard
+from augment.dataset.torch_dataset import open_dataset
 from augment.errors import UserError
 
 
