@@ -7,6 +7,10 @@ from importlib import import_module
 from typing import NoReturn
 
 from augment.commands.flags import mistake_in, running
+from augment.commands.page import Page
+from augment.commands.pages import PAGES
+from augment.commands.short import spell_out
+from augment.errors import UserError
 
 USAGE = """usage: augment COMMAND [--config FILE] [options]
 
@@ -19,8 +23,9 @@ commands:
   push         upload a dataset folder to the Hugging Face Hub, with a card
   pretrain     train a small diffusion backbone, latent or on pixels, on an image folder
   explore      draw what interpolation does: strips, paths, bias, films, and a gallery of them
+  backbones    list the presets of diffusion models: licence, download and memory
 
-augment COMMAND --help explains a command's options; --print_config prints its configuration as YAML."""
+augment COMMAND --help explains a command; --print_config prints its configuration as YAML."""
 
 
 COMMANDS = {
@@ -30,6 +35,7 @@ COMMANDS = {
     "push": "augment.commands.push:push_command",
     "pretrain": "augment.commands.pretrain:pretrain_command",
     "explore": "augment.commands.explore:explore_command",
+    "backbones": "augment.commands.backbones:backbones_command",
 }
 
 
@@ -39,11 +45,19 @@ UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake is printed as one line and exits with 1."""
-    run(COMMANDS, USAGE, "augment", args)
+    run(COMMANDS, PAGES, USAGE, "augment", args)
 
 
-def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] | None) -> None:
-    """Dispatch to a command by name; `commands` maps it to `module:function`, imported only when it is needed."""
+def run(commands: dict[str, str], pages: dict[str, Page], usage: str, program: str, args: Sequence[str] | None) -> None:
+    """Dispatch to a command by name.
+
+    Args:
+        commands: `module:function` of each command, imported only when it is needed.
+        pages: What each command says of itself, which needs nothing to be imported.
+        usage: What the program says of itself.
+        program: Its name.
+        args: Its words; those of the command line by default.
+    """
     words = list(sys.argv[1:] if args is None else args)
     if not words or words[0] in {"-h", "--help"}:
         print(usage)
@@ -51,10 +65,18 @@ def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] 
     if words[0] not in commands:
         print(f"{program}: unknown command '{words[0]}'; choose from {', '.join(commands)}", file=sys.stderr)
         raise SystemExit(2)
-    module, _, function = commands[words[0]].partition(":")
-    running.begin()
+    page = pages[words[0]]
+    if words[1:] in (["--help"], ["-h"]):
+        print(page.screen())
+        raise SystemExit(0)
+    running.begin(page)
     try:
-        getattr(import_module(module), function)(words[1:])
+        spelt = ["--help"] if words[1:] == ["--help", "all"] else spell_out(page, words[1:])
+    except UserError as error:
+        fail(f"{program} {words[0]}", running.say(error), 2)
+    module, _, function = commands[words[0]].partition(":")
+    try:
+        getattr(import_module(module), function)(spelt)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
@@ -68,7 +90,7 @@ def run(commands: dict[str, str], usage: str, program: str, args: Sequence[str] 
         fail(f"{program} {words[0]}", str(error))
 
 
-def fail(command: str, text: str) -> NoReturn:
+def fail(command: str, text: str, code: int = 1) -> NoReturn:
     """Print a mistake as one line and leave."""
     print(f"{command}: {' '.join(text.split())}", file=sys.stderr)
-    raise SystemExit(1) from None
+    raise SystemExit(code) from None

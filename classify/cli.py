@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from augment.cli import run
+from classify.commands.pages import PAGES
 
 USAGE = """usage: classify COMMAND [--config FILE] [options]
 
@@ -26,4 +27,4 @@ COMMANDS = {
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake is printed as one line and exits with 1."""
-    run(COMMANDS, USAGE, "classify", args)
+    run(COMMANDS, PAGES, USAGE, "classify", args)

@@ -11,7 +11,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from augment.runtime.network import hub_is_reachable
 
 torch.set_num_threads(1)
 
@@ -164,3 +166,12 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return error
 
     return run
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The Hub is at an address where nobody answers."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    hub_is_reachable.cache_clear()
+    yield
+    hub_is_reachable.cache_clear()

@@ -15,19 +15,12 @@ from typing import Any, Literal
 from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
 
+from augment.backbones.families import FAMILIES
 from augment.errors import UserError
+from augment.runtime.network import one_try, out_of_reach
+from augment.runtime.quiet import quietly
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "backbones"
-
-FAMILIES = {
-    "StableDiffusionPipeline": "StableDiffusion",
-    "StableDiffusionImg2ImgPipeline": "StableDiffusion",
-    "StableDiffusionXLPipeline": "StableDiffusionXL",
-    "StableDiffusion3Pipeline": "StableDiffusion3",
-    "DDPMPipeline": "PixelDiffusion",
-    "DDIMPipeline": "PixelDiffusion",
-}
-"""The class that a checkpoint's model_index.json names, and the backbone that runs it."""
 
 
 def locate(model: str, variant: str | None, revision: str | None) -> tuple[Path, str]:
@@ -38,19 +31,15 @@ def locate(model: str, variant: str | None, revision: str | None) -> tuple[Path,
         return embedded, f"{model}@{hash_folder(embedded)}{files}"
     if Path(model).is_dir():
         return Path(model), f"{Path(model).resolve().name}@{hash_folder(Path(model))}{files}"
-    try:
-        folder = Path(
-            DiffusionPipeline.download(
-                model, variant=variant, revision=revision, use_safetensors=True, trust_remote_code=False
+    with one_try() as reachable:
+        try:
+            folder = Path(
+                DiffusionPipeline.download(
+                    model, variant=variant, revision=revision, use_safetensors=True, trust_remote_code=False
+                )
             )
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "backbone.model",
-            f"'{model}' is not a local folder and could not be had from the Hugging Face Hub "
-            f"({shorten(str(error), 160)})",
-            "check the name, or download it once while online",
-        ) from error
+        except (OSError, ValueError) as error:
+            raise out_of_reach("backbone.model", model, reachable, error) from error
     return folder, f"{model}@{folder.name}{files}"  # a snapshot's folder is named after its commit
 
 
@@ -91,6 +80,7 @@ def check_family(model: str, folder: Path, family: str) -> None:
         )
 
 
+@quietly()
 def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, **components: Any) -> DiffusionPipeline:
     """Load the folder with diffusers' own pipeline class.
 
@@ -179,14 +169,11 @@ def adapt(pipeline: Any, adapters: Sequence[Adapter]) -> None:
 def _adapter_file(argument: str, name: str) -> Path:
     path = Path(name)
     if not path.exists():
-        try:
-            path = Path(snapshot_download(name, allow_patterns="*.safetensors"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"backbone.{argument}",
-                f"'{name}' is not there and could not be had from the Hugging Face Hub ({shorten(str(error), 160)})",
-                "check the name, or download it once while online",
-            ) from error
+        with one_try() as reachable:
+            try:
+                path = Path(snapshot_download(name, allow_patterns="*.safetensors"))
+            except (OSError, ValueError) as error:
+                raise out_of_reach(f"backbone.{argument}", name, reachable, error) from error
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     if len(files) != 1 or files[0].suffix != ".safetensors":
         raise UserError(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from augment.commands.page import Page
 from augment.errors import UserError
 
 NAME = re.compile(r"`([a-z_]\w*(?:\.\w+)*)`")
@@ -89,18 +90,25 @@ def one_line(error: UserError, flags: Flags) -> str:
 
 
 class RunningCommand:
-    """The command that this process runs: its parser says here which options it has, once it has read them."""
+    """The command that this process runs: its page is known at once, its parser's options once they have been read."""
 
     def __init__(self) -> None:
+        self._short: Mapping[str, str] = {}
         self._flags: Callable[[], Flags] = lambda: Flags({})
 
-    def begin(self, flags: Callable[[], Flags] = lambda: Flags({})) -> None:
-        """From now on mistakes are told in these flags, which are only asked for then; in none while none are known."""
+    def begin(self, page: Page) -> None:
+        """From now on mistakes are told in the short options of this page."""
+        self._short = page.names | {name: name for name in page.options}
+        self._flags = lambda: Flags({})
+
+    def parsed(self, flags: Callable[[], Flags]) -> None:
+        """From now on, also in the parser's options, which are only asked for then."""
         self._flags = flags
 
     def say(self, error: UserError) -> str:
         """The mistake as one line, in the flags of the command that runs."""
-        return one_line(error, self._flags())
+        flags = self._flags()
+        return one_line(error, Flags({**flags.options, **self._short}, flags.open))
 
 
 running = RunningCommand()

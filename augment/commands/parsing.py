@@ -1,7 +1,9 @@
 """How do commands parse their options and speak? As LightningCLI does, with errors in one line and no chatter."""
 
+import difflib
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
@@ -43,7 +45,7 @@ class OneLineErrors:
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         """Parse, and tell mistakes in these options from here on."""
         parsed = super().parse_args(*args, **kwargs)  # type: ignore[misc]
-        running.begin(self.flags)
+        running.parsed(self.flags)
         return parsed
 
     def flags(self) -> Flags:
@@ -53,9 +55,27 @@ class OneLineErrors:
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and leave."""
-        line = " ".join(message.replace("typing.", "").split())
+        line = in_plain_words(" ".join(message.replace("typing.", "").split()), self.flags().options)
         print(f"{self.prog}: {line} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
+
+
+UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (--\S+)")
+BAD_CHOICE = re.compile(r'Parser key "(\S+)": Expected a Literal\[(.+?)\]\. Got value: (\S+)')
+BAD_VALUE = re.compile(r'Parser key "(\S+)": ')
+
+
+def in_plain_words(message: str, options: Iterable[str]) -> str:
+    """The parser's message with the option as it is typed, and the nearest right name beside a wrong one."""
+    if found := UNKNOWN.search(message):
+        near = difflib.get_close_matches(found[1].partition("=")[0], [f"--{name}" for name in options], 1)
+        return f"{message}; did you mean {near[0]}?" if near else message
+    if found := BAD_CHOICE.search(message):
+        choices = [choice.strip("'\"") for choice in found[2].split(", ")]
+        near = difflib.get_close_matches(found[3], choices, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"--{found[1]}: '{found[3]}' is unknown; {hint}choose from {', '.join(choices)}"
+    return BAD_VALUE.sub(r"--\1: ", message)
 
 
 class CommandParser(OneLineErrors, ArgumentParser):

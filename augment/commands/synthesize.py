@@ -170,6 +170,8 @@ def synthesize_command(args: list[str]) -> None:
     recipe_of = partial(options.recipe, model, few_shot)
     recipe = settled_recipe(recipe_of, options.plan, model, output, cli.config.overwrite, make_trainer)
     bank = bank_folder(options.bank, output, recipe.model.backbone)
+    if cli.trainer.is_global_zero:
+        print(headline(recipe, output))
     if cli.config.dry_run:
         trainer = cli.trainer
         device, devices = trainer.strategy.root_device, trainer.world_size
@@ -181,6 +183,14 @@ def synthesize_command(args: list[str]) -> None:
     if cli.trainer.is_global_zero:
         print_profile(profiler, time.perf_counter() - begun)
         print(f"dataset: {folder}")
+
+
+def headline(recipe: Recipe, output: Path) -> str:
+    """What a run will do, in one line: nobody should learn afterwards that it was another model or prompt."""
+    backbone, few_shot = recipe.model.backbone.partition("@")[0], recipe.few_shot
+    images = f"{len(few_shot.all)} real images of {len(few_shot.labels)} classes"
+    made = f"{recipe.plan.per_class} synthetic ones per class"
+    return f"{recipe.method_name} on {backbone}, prompt '{recipe.model.prompt}': {images} -> {made}, in {output}"
 
 
 def print_profile(profiler: StageProfiler, total: float) -> None:

@@ -24,6 +24,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
+from augment.runtime.network import one_try
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "extractors"
 ALIASES = {"clip": "vit_base_patch16_clip_224.openai", "dinov2": "vit_large_patch14_dinov2.lvd142m"}
@@ -88,7 +89,8 @@ class TimmFeatures(nn.Module):
         super().__init__()
         head = {} if is_clip_tower(name) else {"num_classes": 0}
         overlay = None if weights is None else {"file": weights}
-        self.network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **head)
+        with one_try():
+            self.network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **head)
         self.network.eval().requires_grad_(False)
         config = resolve_data_config({}, model=self.network)
         self.size: tuple[int, int] = tuple(config["input_size"][1:])

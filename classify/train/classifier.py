@@ -22,6 +22,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from augment.errors import UserError
+from augment.runtime.network import one_try
 
 
 class Classifier(L.LightningModule):
@@ -177,10 +178,18 @@ def create_network(name: str, pretrained: bool, num_classes: int, drop_rate: flo
         UserError: If timm does not know the name, or the weights cannot be had.
     """
     try:
-        network: nn.Module = timm.create_model(
-            name, pretrained=pretrained, num_classes=num_classes, drop_rate=drop_rate
-        )
+        with one_try() as reachable:
+            network: nn.Module = timm.create_model(
+                name, pretrained=pretrained, num_classes=num_classes, drop_rate=drop_rate
+            )
     except (RuntimeError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and pretrained and timm.is_model(name) and not reachable:
+            raise UserError(
+                "model.name",
+                f"no network, and the weights of '{name}' are not on this machine",
+                f"run `python -c \"import timm; timm.create_model('{name}', pretrained=True)\"` once where there is "
+                "one, give local-dir:FOLDER, or take random weights with `model.pretrained` false",
+            ) from error
         close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
         remedy = f"similar names: {', '.join(close)}" if close else "choose one of `timm.list_models()`"
         problem = f"timm cannot make '{name}' ({str(error).splitlines()[0]})"

@@ -15,6 +15,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from augment.errors import UserError
 from augment.measure.extractor import ALIASES, EMBEDDED, LOADING_ERRORS, TimmFeatures
+from augment.runtime.network import one_try
 from classify.train.order import Example
 
 BATCH = 64
@@ -94,7 +95,9 @@ def load_filter(extractor: str) -> tuple[Any, TimmFeatures]:
     embedded = EMBEDDED / extractor
     name = f"local-dir:{embedded}" if embedded.is_dir() else ALIASES.get(extractor, extractor)
     try:
-        return timm.create_model(name, pretrained=True).eval().requires_grad_(False), TimmFeatures(name)
+        with one_try():
+            network = timm.create_model(name, pretrained=True).eval().requires_grad_(False)
+        return network, TimmFeatures(name)
     except LOADING_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         problem = f"'{extractor}' cannot be loaded ({reason})"

@@ -18,11 +18,11 @@ COMMANDS = [(program, command) for program, module in PROGRAMS.items() for comma
 @pytest.mark.parametrize(("program", "command"), COMMANDS)
 def test_help_of_every_command(program: str, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
-        PROGRAMS[program].main([command, "--help"])
+        PROGRAMS[program].main([command, "--help", *([] if command == "backbones" else ["all"])])
     out = capsys.readouterr().out
     assert exit_.value.code == 0
     assert f"usage: {program} {command}" in out
-    if command not in {"verify", "push", "rank"}:  # these take folders
+    if command not in {"verify", "push", "rank", "backbones"}:  # these take folders, or nothing
         assert "--output" in out and "--config" in out and "--print_config" in out
 
 

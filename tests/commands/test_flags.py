@@ -4,7 +4,6 @@ import ast
 import re
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,12 @@ from conftest import ROOT, Job
 import augment.cli
 import classify.cli
 from augment.commands.flags import Flags, flags_of, mistake_in, one_line
-from augment.commands.parsing import OneLineErrors
+from augment.commands.pages import BACKBONES, PAGES
 from augment.errors import UserError
+from classify.commands.pages import PAGES as OF_CLASSIFY
 
 Fails = Callable[..., str]
-COMMANDS = {f"augment {name}": place for name, place in augment.cli.COMMANDS.items()}
-COMMANDS |= {f"classify {name}": place for name, place in classify.cli.COMMANDS.items()}
-
-
-class ParsedError(Exception):
-    """In place of the parser's work."""
-
-
-@pytest.fixture(scope="module")
-def parsers() -> dict[str, Any]:
-    """The real parser of every command."""
-    found: dict[str, Any] = {}
-
-    def keep(self: Any, *args: Any, **kwargs: Any) -> None:
-        found[self.prog] = self
-        raise ParsedError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OneLineErrors, "parse_args", keep)
-        for place in COMMANDS.values():
-            module, _, function = place.partition(":")
-            with pytest.raises(ParsedError):
-                getattr(import_module(module), function)([])
-    assert found.keys() == COMMANDS.keys()
-    return found
+WITH_PARSER = [page for page in (*PAGES.values(), *OF_CLASSIFY.values()) if page is not BACKBONES]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +71,7 @@ def named_in_errors() -> frozenset[str]:
     return frozenset(names)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [page.command for page in WITH_PARSER])
 def test_no_command_names_a_flag_that_it_does_not_have(command: str, parsers: dict[str, Any]) -> None:
     flags, accepted = parsers[command].flags(), set(re.findall(r"--([\w.]+)", parsers[command].format_help()))
     for name in named_in_errors():

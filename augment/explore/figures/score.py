@@ -9,12 +9,12 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from augment.backbones.start import Start
-from augment.errors import UserError
 from augment.explore.drawing import BLUE, GREEN, GREY, charts, save_table
 from augment.explore.explorer import Explorer
 from augment.explore.figure import Findings
 from augment.explore.figures.grid import PATHS, along
 from augment.images.pixels import to_uint8
+from augment.runtime.network import one_try, out_of_reach
 
 BATCH = 32
 
@@ -84,15 +84,12 @@ def load_clip(name: str, device: torch.device) -> Judge:
     """
     from transformers import CLIPModel, CLIPProcessor
 
-    try:
-        model = CLIPModel.from_pretrained(name).to(device).eval()
-        processor = CLIPProcessor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "score.clip",
-            f"'{name}' cannot be loaded ({str(error).strip().splitlines()[0]})",
-            "be online once, or give a local folder as `score.clip`",
-        ) from error
+    with one_try() as reachable:
+        try:
+            model = CLIPModel.from_pretrained(name).to(device).eval()
+            processor = CLIPProcessor.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise out_of_reach("score.clip", name, reachable, error) from error
 
     @torch.inference_mode()
     def judge(images: Tensor, prompt: str) -> Tensor:

@@ -90,8 +90,9 @@ def test_a_folder_with_two_embeddings_is_no_choice(model_folder: Path, owl: Path
         StableDiffusion(str(model_folder), embeddings=[str(tmp_path)])
 
 
+@pytest.mark.usefixtures("no_network")
 def test_an_embedding_that_is_nowhere(model_folder: Path) -> None:
-    with pytest.raises(UserError, match=r"backbone\.embeddings: 'nobody/owl' is not there and could not be had from"):
+    with pytest.raises(UserError, match=r"backbone\.embeddings: no network, and 'nobody/owl' is not on this machine"):
         StableDiffusion(str(model_folder), embeddings=["nobody/owl"])
 
 

@@ -1,0 +1,11 @@
+"""Which families of diffusion models are there? What a checkpoint's model_index.json calls them, and who runs them."""
+
+FAMILIES = {
+    "StableDiffusionPipeline": "StableDiffusion",
+    "StableDiffusionImg2ImgPipeline": "StableDiffusion",
+    "StableDiffusionXLPipeline": "StableDiffusionXL",
+    "StableDiffusion3Pipeline": "StableDiffusion3",
+    "DDPMPipeline": "PixelDiffusion",
+    "DDIMPipeline": "PixelDiffusion",
+}
+"""The class that a checkpoint's model_index.json names, and the backbone that runs it."""

@@ -1,0 +1,198 @@
+"""The pages of `augment`: what each command says first, and its options without a dot."""
+
+from augment.commands.page import Option, Page
+from augment.commands.presets import for_synthesizer
+
+IMAGES = (
+    Option(
+        "images",
+        "A folder of class folders, or of files with --labels; hub:NAME; torchvision:NAME; shards; or digits.",
+        "digits",
+        also=("source", "source.path", "data.source", "data.source.path"),
+    ),
+    Option("test_images", "The test images, in the same way.", rare=True, also=("source.test_path",)),
+    Option("labels", "A table of files and labels for the folder of images: CSV, JSON lines or Parquet.", rare=True),
+    Option("split", "The split that few-shot sets are chosen from.", rare=True),
+    Option("test_split", "The split of test images.", rare=True),
+    Option("image_column", "The column of the images.", rare=True),
+    Option("label_column", "The column of the labels.", rare=True),
+    Option("subset", "The configuration of a Hub data set that has several.", rare=True),
+    Option("root", "The folder where torchvision keeps its data sets.", rare=True),
+)
+BACKBONE = Option(
+    "backbone",
+    "The model: a preset (`augment backbones`), a name on the Hugging Face Hub, or a folder.",
+    "digits",
+    also=("backbone.model", "model.backbone", "model.backbone.model"),
+)
+PROMPT = Option("prompt", "The prompt, with {class} for the name.", "backbone's", "model.prompt")
+STEPS = Option("steps", "Steps of the sampler.", "backbone's", "model.steps")
+GUIDANCE = Option("guidance", "Strength of classifier-free guidance.", "backbone's", "model.guidance")
+SHOTS = Option("shots", "Real images per class that may be used.", "5", also=("data.shots",))
+SEED = Option("seed", "Chooses the real images and draws the mixtures.", "0", also=("data.seed",))
+SKIP_BAD = Option("skip_bad", "Pass over images that cannot be read.")
+DEVICES = Option("devices", "GPUs of this machine that share the work.", "1", "trainer.devices")
+CONFIG = Option("config", rare=True)
+RARE = (CONFIG, Option("seed_everything", rare=True))
+OF_A_DATASET = (
+    Option("method", "NORM/MEAN of a mixture, or sdedit, text2img, ….", "nin/chm"),
+    Option("classes", "The classes to make images of.", "all", many=True),
+    Option("bank", "Folder of inverted latents.", "bank, beside the output", "data.bank", rare=True),
+)
+
+SYNTHESIZE = Page(
+    "augment synthesize",
+    "Turn a few images per class into a labelled synthetic dataset. Run again, it goes on where it stopped.",
+    (
+        "augment synthesize --output runs/digits",
+        "augment synthesize --images data/train --backbone sd15 --output datasets/mine",
+    ),
+    {
+        "images and model": (*IMAGES, BACKBONE, PROMPT, STEPS, GUIDANCE),
+        "dataset": (
+            Option("output", "Folder of the dataset.", "required"),
+            *OF_A_DATASET,
+            Option("per_class", "Synthetic images per class; a dataset may grow.", "100"),
+            SHOTS,
+            SEED,
+            Option("overwrite", "Delete another dataset in the output folder.", rare=True),
+        ),
+        "the run": (
+            Option("batch_size", "Images at a time, or auto.", "backbone's"),
+            DEVICES,
+            SKIP_BAD,
+            Option("dry_run", "Print what it would cost, and write nothing."),
+            Option("profile", "Print where the seconds went.", rare=True),
+            Option("compile", "Compile the denoiser: slow to start, then faster.", rare=True),
+            *RARE,
+        ),
+    },
+    source="data.source",
+    first=for_synthesizer,
+)
+
+INVERT = Page(
+    "augment invert",
+    "Bring the few-shot images into the model's noise space and report how well they come back.",
+    (
+        "augment invert --images data/train --backbone sd15 --output runs/invert",
+        "augment invert --images data/train --backbone sd15 --output runs/check --check",
+    ),
+    {
+        "images and model": (*IMAGES, BACKBONE, PROMPT, STEPS, GUIDANCE),
+        "the run": (
+            Option("output", "Folder to write to; the latents go to `bank` beside it.", "required"),
+            Option("check", "Compare all kinds of inversion on these images: a table and a figure."),
+            Option("check_steps", "Numbers of steps that --check tries.", "the inversion's own", many=True),
+            SHOTS,
+            SEED,
+            *OF_A_DATASET,
+            Option("per_class", rare=True),
+            Option("batch_size", "Images made at a time.", rare=True),
+            DEVICES,
+            SKIP_BAD,
+            Option("overwrite", rare=True),
+            Option("profile", "Print where the seconds went.", rare=True),
+            Option("compile", rare=True),
+            *RARE,
+        ),
+    },
+    source="data.source",
+    first=for_synthesizer,
+)
+
+PRETRAIN = Page(
+    "augment pretrain",
+    "Train a small diffusion model on your own images, to be used as --backbone OUTPUT/model.",
+    (
+        "augment pretrain --images data/train --output runs/pretrain --minutes 60",
+        "augment pretrain --config configs/pretrain/digits.yaml",
+    ),
+    {
+        "images": IMAGES,
+        "the run": (
+            Option("output", "Folder to write to; the model is in its folder `model`.", "required"),
+            Option("image_size", "Height and width in pixels.", "32", "model.init_args.image_size"),
+            Option("prompt", "The one prompt that every image is trained with.", "a digit", "model.init_args.prompt"),
+            Option("steps", "Optimizer steps.", "see --dry_run", "trainer.max_steps"),
+            Option("batch_size", "Images in an optimizer step.", "64", "data.batch_size"),
+            Option("seed", "Draws weights and noise.", "0", "seed_everything"),
+            DEVICES,
+            Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "500"),
+            Option("skip_bad", "Pass over images that cannot be read.", sets="data.skip_bad"),
+            Option("logger", rare=True),
+            Option("model", rare=True),
+            Option("data", rare=True),
+            CONFIG,
+        ),
+    },
+    source="data.source",
+)
+
+EXPLORE = Page(
+    "augment explore",
+    "Draw what interpolation does to a backbone: strips, paths, channel bias, films, and a gallery of them. "
+    "WHAT is one figure's name, or all.",
+    (
+        "augment explore all --output runs/explore",
+        "augment explore bias --images data/train --backbone sd15 --output runs/explore",
+    ),
+    {
+        "images and model": (*IMAGES, BACKBONE, PROMPT, STEPS, GUIDANCE),
+        "the run": (
+            Option("output", "Folder to write to.", "required"),
+            Option("shots", "The most real images per class.", "96"),
+            Option("seed", "Chooses the real images, draws the noise and the subsets.", "0"),
+            Option("batch_size", "Images at a time.", "backbone's"),
+            Option("device", "Where the networks run: auto, cpu, cuda or mps.", "auto"),
+            Option("extractor", "Measures distances: inception, digits, or a timm model.", "inception"),
+            Option("extractor_weights", rare=True),
+            Option("bank", "Folder of inverted latents.", rare=True),
+            SKIP_BAD,
+            CONFIG,
+        ),
+    },
+    synopsis="WHAT [options]",
+    source="source",
+    first=for_synthesizer,
+)
+
+VERIFY = Page(
+    "augment verify",
+    "Check every shard of a dataset folder: hashes, samples and images.",
+    ("augment verify datasets/mine",),
+    {},
+    synopsis="FOLDER",
+)
+
+PUSH = Page(
+    "augment push",
+    "Upload a dataset folder to the Hugging Face Hub, with a card.",
+    ("augment push datasets/mine --repo USER/NAME --license cc-by-4.0",),
+    {
+        "options": (
+            Option("repo", "Repository to upload to: NAME, or USER/NAME.", "required"),
+            Option("public", "Make the repository public."),
+            Option("license", "The Hub's name of the licence, such as cc-by-4.0."),
+        )
+    },
+    synopsis="FOLDER --repo NAME [options]",
+)
+
+BACKBONES = Page(
+    "augment backbones",
+    "List the presets of diffusion models: licence, download and memory.",
+    ("augment backbones",),
+    {},
+    synopsis="",
+)
+
+PAGES = {
+    "synthesize": SYNTHESIZE,
+    "invert": INVERT,
+    "verify": VERIFY,
+    "push": PUSH,
+    "pretrain": PRETRAIN,
+    "explore": EXPLORE,
+    "backbones": BACKBONES,
+}

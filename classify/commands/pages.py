@@ -1,0 +1,159 @@
+"""The pages of `classify`: what each command says first, and its options without a dot."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from augment.commands.page import Option, Page
+from augment.commands.pages import BACKBONE, CONFIG, DEVICES, IMAGES, SKIP_BAD
+from augment.commands.presets import EMBEDDED, chosen, presets
+from augment.dataset.manifest import read_manifest
+
+PROMPT = Option("prompt", "The prompt, with {class} for the name.", "backbone's", "synthesizer.init_args.prompt")
+SYNTHESIZER = "augment.synthesis.synthesizer.Synthesizer"
+
+
+def for_fit(given: Mapping[str, str], told: bool) -> dict[str, Any]:
+    """Where results go, the synthetic set's shots and seed, and a classifier for images of this kind."""
+    first: dict[str, Any] = {"output": "runs/fit", "data": {}}
+    if not told:
+        preset = presets()[EMBEDDED if given.get("images", EMBEDDED) == EMBEDDED else "sd15"]
+        first["model"] = next(iter(preset.classify["classifiers"].values()))
+        first["data"]["batches"] = preset.classify["batches"]
+    if "classifier" in given:
+        first["model"] = {"pretrained": True, "lr": 3e-4}
+    if "synthetic" in given:
+        manifest = read_manifest(Path(given["synthetic"]))
+        counts = set(Counter(shot["label"] for shot in manifest["few_shot"]).values())
+        first["data"] |= {"shots": counts.pop() if len(counts) == 1 else None, "seed": manifest["config"]["seed"]}
+    return first
+
+
+def for_study(given: Mapping[str, str], told: bool) -> dict[str, Any]:
+    """Where results go, and what the backbone's name brings."""
+    first: dict[str, Any] = {"output": "runs/study"}
+    preset = chosen(given, told)
+    if preset is None:
+        return first
+    first |= {"synthesizer": {"class_path": SYNTHESIZER, "init_args": preset.model}, **preset.classify}
+    return first | {"plan": {"batch_size": preset.batch_size}, "methods": ["none", "nin/chm", "sdedit"]}
+
+
+TEST_IMAGES = Option("test_images", "The test images, in the same way.", "those that come with the images")
+WITH_TESTS = tuple(TEST_IMAGES if option.name == "test_images" else option for option in IMAGES)
+LOGGER = Option("logger", rare=True)
+EXTRACTOR = Option(
+    "extractor",
+    "Measures synthetic images: inception, dinov2, clip, ….",
+)
+
+FIT = Page(
+    "classify fit",
+    "Train a timm classifier on a few real images, with or without synthetic ones, and test it once.",
+    (
+        "classify fit --images data/train --test_images data/test --synthetic datasets/mine",
+        "classify fit --config configs/classify/digits.yaml",
+    ),
+    {
+        "images": (
+            *WITH_TESTS,
+            Option(
+                "synthetic",
+                "Folder of a synthetic dataset.",
+                "none",
+                "data.synthetic",
+            ),
+            Option("shots", "Real images per class.", "the dataset's, else 5", "data.shots"),
+            Option(
+                "seed",
+                "Chooses the real images; draws weights and order.",
+                "the dataset's, else 0",
+                "data.seed seed_everything",
+            ),
+        ),
+        "training": (
+            Option("output", "Folder to write to.", "runs/fit"),
+            Option("classifier", "timm's name, or local-dir:FOLDER.", "resnet50, pretrained", "model.name"),
+            Option("from_scratch", "Start from random weights instead of timm's.", "", "model.pretrained", "false"),
+            Option("steps", "Optimizer steps.", "1000", "trainer.max_steps"),
+            Option("lr", "Peak learning rate.", "0.0003", "model.lr"),
+            Option("batch_size", "Images in an optimizer step.", "64", "data.batches.batch_size"),
+            Option("image_size", "Height and width that the classifier sees.", "224", "data.batches.image_size"),
+            Option("policy", "timm's policy, such as rand-m9-mstd0.5.", "none", "data.batches.auto_augment"),
+            EXTRACTOR,
+            DEVICES,
+            SKIP_BAD,
+            Option("reference", rare=True),
+            Option("extractor_weights", rare=True),
+            Option("half", rare=True),
+            LOGGER,
+            CONFIG,
+        ),
+    },
+    source="data.source",
+    first=for_fit,
+)
+
+STUDY = Page(
+    "classify study",
+    "Compare augmentation methods by accuracy over several few-shot sets, with error bars and cost. Finished trainings "
+    "are kept.",
+    (
+        "classify study --config configs/study/digits.yaml",
+        "classify study --images data/train --test_images data/test --backbone sd15 --methods none nin/chm sdedit",
+    ),
+    {
+        "images and model": (*WITH_TESTS, BACKBONE, PROMPT),
+        "what is compared": (
+            Option("output", "Folder of the study.", "runs/study"),
+            Option("methods", "The rows; none is real images alone.", "none nin/chm sdedit", many=True),
+            Option("shots", "Numbers of real images per class.", "5", many=True),
+            Option("seeds", "Number of few-shot sets to repeat it with.", "3"),
+            Option("per_class", "Synthetic images per class.", "100", "plan.per_class"),
+            Option("classifiers", "Networks with their settings, as in YAML.", "preset's"),
+            Option("steps", "Optimizer steps of every training.", "300"),
+            EXTRACTOR,
+        ),
+        "the run": (
+            Option("devices", "Trainings that run side by side.", "1"),
+            SKIP_BAD,
+            Option("reference", "The row that all others are compared with, beside none.", rare=True),
+            Option("threads", rare=True),
+            Option("extractor_weights", rare=True),
+            LOGGER,
+            Option("synthesizer", rare=True),
+            Option("source", rare=True),
+            Option("plan", rare=True),
+            Option("mixing", rare=True),
+            Option("batches", rare=True),
+            CONFIG,
+        ),
+    },
+    source="source",
+    first=for_study,
+)
+
+RANK = Page(
+    "classify rank",
+    "Mean rank of each method over several studies.",
+    ("classify rank runs/study/digits runs/study/flowers",),
+    {},
+    synopsis="STUDY STUDY …",
+)
+
+PUSH = Page(
+    "classify push",
+    "Upload a trained classifier to the Hugging Face Hub, with a card.",
+    ("classify push runs/fit --repo USER/NAME --license mit",),
+    {
+        "options": (
+            Option("repo", "Repository to upload to: NAME, or USER/NAME.", "required"),
+            Option("public", "Make the repository public."),
+            Option("license", "The Hub's name of the licence, such as mit."),
+        )
+    },
+    synopsis="FOLDER --repo NAME [options]",
+)
+
+PAGES = {"fit": FIT, "study": STUDY, "rank": RANK, "push": PUSH}
