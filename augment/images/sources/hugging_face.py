@@ -57,16 +57,18 @@ class DatasetsSource(ImageSource):
     def _splits(self) -> "Mapping[str, Dataset]":
         return self.load()
 
-    @cached_property
-    def _pool(self) -> "Dataset":
+    @property
+    def _pool_name(self) -> str:
         splits = self._splits
-        name = self.split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits)))
-        return self._rows(name, "split")
+        return self.split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits)))
 
-    @cached_property
-    def _test(self) -> "Dataset":
-        name = self.test_split or next((name for name in TESTS if name in self._splits), "test")
-        return self._rows(name, "test_split")
+    @property
+    def _test_name(self) -> str:
+        return self.test_split or next((name for name in TESTS if name in self._splits), "test")
+
+    @property
+    def _pool(self) -> "Dataset":
+        return self._rows(self._pool_name, "split")
 
     def _rows(self, name: str, argument: str) -> "Dataset":
         if name not in self._splits:
@@ -118,49 +120,50 @@ class DatasetsSource(ImageSource):
     @cached_property
     def pool(self) -> tuple[Item, ...]:
         """The images of `split`."""
-        return self._items(self._pool, "pool", "split")
+        return self._items(self._pool_name, "pool", "split")
 
     @cached_property
     def test(self) -> tuple[Item, ...]:
         """The images of `test_split`."""
-        return self._items(self._test, "test", "test_split")
+        return self._items(self._test_name, "test", "test_split")
 
-    def _items(self, rows: "Dataset", split: Split, argument: str) -> tuple[Item, ...]:
+    def _items(self, name: str, split: Split, argument: str) -> tuple[Item, ...]:
+        rows = self._rows(name, argument)
         for column in (self._image, self._label):
             if column not in rows.features:
                 raise UserError(
                     f"source.{argument}",
-                    f"split '{rows.split}' of '{self.origin}' has no column '{column}'",
+                    f"split '{name}' of '{self.origin}' has no column '{column}'",
                     "choose another split",
                 )
-        names = {name: label for label, name in enumerate(self.classes)}
+        numbers = {name: label for label, name in enumerate(self.classes)}
         numbered = type(rows.features[self._label]).__name__ == "ClassLabel"
-        found = [value if numbered else names.get(str(value)) for value in rows[self._label]]
+        found = [value if numbered else numbers.get(str(value)) for value in rows[self._label]]
         labels = [-1 if label is None else int(label) for label in found]
-        bare = [str(n) for n, label in enumerate(labels) if not 0 <= label < len(names)]
+        bare = [str(n) for n, label in enumerate(labels) if not 0 <= label < len(numbers)]
         if bare:
             raise UserError(
                 f"source.{argument}",
-                f"{len(bare)} of the {len(labels)} rows in split '{rows.split}' of '{self.origin}' have no label that "
-                f"the classes know, rows {first_three(bare)}",
+                f"{len(bare)} of the {len(labels)} rows in split '{name}' of '{self.origin}' have no label that the "
+                f"classes know, rows {first_three(bare)}",
                 "choose a split that is labelled",
             )
-        # A row has no name of its own.
-        return tuple(Item(f"{rows.split}/{n:06d}", label, split) for n, label in enumerate(labels))
+        return tuple(Item(f"{name}/{n:06d}", label, split) for n, label in enumerate(labels))
 
     @cached_property
-    def _encoded(self) -> "dict[Split, Dataset]":
+    def _encoded(self) -> "dict[str, Dataset]":
+        """Of each split that an image was asked of, the column of images, not decoded."""
         return {}
 
     def content(self, item: Item) -> bytes:
         """The bytes of the image's file, as they were stored."""
         import datasets
 
-        if item.split not in self._encoded:
-            rows = self._pool if item.split == "pool" else self._test
-            plain = rows.select_columns([self._image]).cast_column(self._image, datasets.Image(decode=False))
-            self._encoded[item.split] = plain
-        found = self._encoded[item.split][int(item.name.rpartition("/")[2])][self._image]
+        name, _, row = item.name.rpartition("/")
+        if name not in self._encoded:
+            images = self._splits[name].select_columns([self._image])
+            self._encoded[name] = images.cast_column(self._image, datasets.Image(decode=False))
+        found = self._encoded[name][int(row)][self._image]
         if found is None:
             raise UserError(f"image '{item.name}'", f"is empty in '{self.origin}'", "pass over it with `skip_bad`")
         return found["bytes"] if found["bytes"] is not None else Path(found["path"]).read_bytes()

@@ -38,8 +38,8 @@ class Shards(ImageSource):
     """WebDataset shards: tars of an image, `KEY.cls` and perhaps `KEY.json` for each key; a synthetic set is one.
 
     A class is named by `class` or `class_name` in `KEY.json`, by a line of `classnames.txt` or `classes.txt` beside the
-    shards, or by what `KEY.cls` holds. Of a folder, the shards whose names begin with `test`, `val`, `valid` or `validation` are
-    the test images, and the others the pool.
+    shards, or by what `KEY.cls` holds. Of a folder, the shards whose names begin with `test`, `val`, `valid` or
+    `validation` are the test images, and the others the pool.
 
     Args:
         path: A folder of shards, one shard, or a pattern such as `shards/train-*.tar` or `train-{000..009}.tar`.
