@@ -143,7 +143,9 @@ def test_refusals(images: str, more: dict[str, str], message: str) -> None:
 
 def test_a_file_of_no_known_kind(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_text("")
-    with pytest.raises(UserError, match=r"images: '.*a.zip' is a file of no known kind; give a folder of class folders"):
+    with pytest.raises(
+        UserError, match=r"images: '.*a.zip' is a file of no known kind; give a folder of class folders"
+    ):
         source_of(str(tmp_path / "a.zip"))
 
 
