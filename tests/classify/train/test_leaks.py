@@ -94,7 +94,7 @@ def test_a_fit_writes_down_what_it_warned_of(leaking: tuple[ImageFolder, str], t
 
 def test_a_studys_report_names_and_shows_them(leaking: tuple[ImageFolder, str], tmp_path: Path) -> None:
     source, name = leaking
-    folder = StudyFolder(tmp_path / "study")
+    folder = StudyFolder(tmp_path)
     assert list(leaks_section(folder)) == []
     keep_leaks(folder, source, find_leaks(source, [choose_few_shot_set(source, 3, 0)], "warn"))
     copy = str(Path(name).parent / "copy.jpg")
