@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import imagehash
 import numpy as np
 from PIL import Image
 
@@ -114,6 +113,8 @@ class Print:
 
     def hash(self, crop: int) -> np.ndarray:
         """The perceptual hash of what a crop leaves: bool [64]."""
+        import imagehash
+
         return imagehash.phash(self.part(crop), SKETCH).hash.ravel()
 
     @property
