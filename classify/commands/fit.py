@@ -10,6 +10,7 @@ from augment.commands.parsing import TrainingCLI, add_switch
 from classify.train.classifier import Classifier
 from classify.train.data import ClassificationData
 from classify.train.fit import TRAINER, FitResult, train_and_save
+from classify.train.leaks import NearDuplicates
 
 
 class FitCLI(TrainingCLI):
@@ -39,6 +40,13 @@ class FitCLI(TrainingCLI):
         parser.set_defaults({"data.source": {"class_path": "augment.images.sources.Digits"}})
         add_switch(parser, "skip_bad", "Pass over real images that cannot be read instead of stopping.")
         parser.link_arguments("skip_bad", "data.skip_bad")
+        parser.add_argument(
+            "--near_duplicates",
+            type=NearDuplicates,
+            default="warn",
+            help="What to do about test images that are nearly few-shot images (encoded anew, resized, slightly "
+            "cropped): 'warn' names them, 'refuse' stops, 'ignore' does not look for them.",
+        )
         parser.add_argument("--half", type=bool, default=False, help="Save the classifier in fp16.")
 
 
@@ -56,6 +64,7 @@ def fit_command(args: list[str]) -> None:
         config.extractor_weights,
         config.reference,
         config.half,
+        config.near_duplicates,
     )
     if cli.trainer.is_global_zero:
         print_result(found, len(cli.datamodule.source.test))

@@ -7,6 +7,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from classify.report.leaks import leaks_section
 from classify.report.pages import Page, Section, render
 from classify.report.sections import (
     block_section,
@@ -64,6 +65,7 @@ def write_report(folder: StudyFolder) -> None:
         *(block_section(folder, block, summary, results) for block in summary.blocks),
         classes_section(summary, results),
         latents_section(folder, results),
+        *leaks_section(folder),
         images_section(folder, results, run),
     ]
     page = Page(

@@ -5,6 +5,7 @@ last_run.json              what the last command asked for: its cells, its refer
 cells/                     what each training and its test found
 datasets/, bank/           synthetic sets, and the latents that they begin with
 sets/, inversions/         what was measured on a set, and what its latents cost and are like
+near_duplicates.json       test images that are nearly few-shot images
 adequacy.json              whether the backbone is good enough
 features/                  of the real images, for the set metrics
 curves/, failures/         of each training: its curves, and its trace if it failed

@@ -29,6 +29,7 @@ from classify.studies.rows import (
     slug,
 )
 from classify.train.batches import Batches
+from classify.train.leaks import NearDuplicates
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Study:
         devices: Cells run side by side in this many processes, each on an accelerator of its own where there are any.
         threads: Each process computes with this many threads on the CPU, which decides the last bits of the results.
         skip_bad: Pass over real images that cannot be read instead of stopping.
+        near_duplicates: Test images that are nearly few-shot images (encoded anew, resized, slightly cropped) are
+            listed by a warning and in the report (`warn`), stop the study (`refuse`), or are not looked for (`ignore`).
         logger: Keeps the training curves of every cell in `OUTPUT/curves`: `csv`, `tensorboard`, `wandb` or `none`.
 
     Example:
@@ -88,6 +91,7 @@ class Study:
     devices: PositiveInt = 1
     threads: PositiveInt = 1
     skip_bad: bool = False
+    near_duplicates: NearDuplicates = "warn"
     logger: LoggerName = "none"
 
     @cached_property

@@ -11,6 +11,7 @@ from augment.mix.registry import MethodName
 from augment.runtime.quiet import quietly
 from classify.studies.folder import LastRun, StudyFolder
 from classify.studies.grid import Group
+from classify.studies.leaks import keep_leaks
 from classify.studies.picture import real_grid
 from classify.studies.preflight import check
 from classify.studies.runner import Runner
@@ -18,7 +19,7 @@ from classify.studies.settings import Study
 from classify.studies.synthesis import few_shot_set, latents_of
 from classify.studies.terminal import StudyProgress, announce, say, stoppable
 from classify.studies.workers import run_groups
-from classify.train.trial import check_test_images
+from classify.train.leaks import Leak, find_leaks
 
 PICTURE_ROWS = 3
 """Real images of each class that the report shows."""
@@ -73,8 +74,9 @@ def study(settings: Study, command: str = "classify.study(...)") -> StudyFolder:
     cells = settings.cells
     progress = StudyProgress(len(cells), len(cells) - sum(len(group.cells) for group in left))
     if left:
-        prepare(runner)
+        leaks = prepare(runner)
         folder.write_description(description)
+        keep_leaks(folder, settings.source, leaks)
         announce(runner, left, len(cells))
         with stoppable(progress):
             for seed, method in latents_needed(left):
@@ -94,15 +96,20 @@ def unfinished(runner: Runner, group: Group) -> Group:
     return Group(group.synthetic, tuple(cell for cell in group.cells if not runner.finished(cell)))
 
 
-def prepare(runner: Runner) -> None:
+def prepare(runner: Runner) -> list[Leak]:
     """Find what is wrong with images and extractors before anything is run.
+
+    Returns:
+        The test images that are nearly few-shot images.
 
     Raises:
         UserError: If an image cannot be read, a test image is among the few-shot images, or weights cannot be had.
     """
     study = runner.study
-    check_test_images(study.source, [few_shot_set(study, max(study.shots), seed) for seed in range(study.seeds)])
+    few_shot = [few_shot_set(study, max(study.shots), seed) for seed in range(study.seeds)]
+    leaks = find_leaks(study.source, few_shot, study.near_duplicates)
     runner.references  # noqa: B018  (their weights are found, or their lack is said)
+    return leaks
 
 
 def latents_needed(groups: Sequence[Group]) -> list[tuple[int, MethodName]]:

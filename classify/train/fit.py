@@ -19,7 +19,8 @@ from classify.train.batches import Batches
 from classify.train.card import write_card
 from classify.train.classifier import Classifier
 from classify.train.data import ClassificationData
-from classify.train.trial import check_test_images, fit_and_test
+from classify.train.leaks import NearDuplicates, find_leaks
+from classify.train.trial import fit_and_test
 
 TRAINER: dict[str, Any] = {
     "log_every_n_steps": 20,
@@ -69,6 +70,7 @@ def fit(
     extractor_weights: str | None = None,
     reference: str | Path | None = None,
     half: bool = False,
+    near_duplicates: NearDuplicates = "warn",
     logger: LoggerName = "csv",
     show_progress: bool = True,
 ) -> FitResult:
@@ -94,6 +96,8 @@ def fit(
         extractor_weights: Local file of the extractor's weights.
         reference: Folder of class folders to compare with instead of the pool.
         half: Save the classifier in fp16.
+        near_duplicates: Test images that are nearly few-shot images (encoded anew, resized, slightly cropped) are
+            named in a warning (`warn`), refused (`refuse`), or not looked for (`ignore`).
         logger: Keeps the training curves in `curves/`: `csv`, `tensorboard`, `wandb` or `none`.
         show_progress: Whether to show a progress bar.
 
@@ -122,7 +126,9 @@ def fit(
     options = TRAINER | {"default_root_dir": output, "logger": curves, "enable_progress_bar": show_progress}
     trainer = L.Trainer(max_steps=steps, devices=1, **options)
     try:
-        return train_and_save(model, data, trainer, output, extractor, extractor_weights, reference, half)
+        return train_and_save(
+            model, data, trainer, output, extractor, extractor_weights, reference, half, near_duplicates
+        )
     finally:
         close_logger(curves)
 
@@ -136,6 +142,7 @@ def train_and_save(
     extractor_weights: str | None = None,
     reference: str | Path | None = None,
     half: bool = False,
+    near_duplicates: NearDuplicates = "warn",
 ) -> FitResult:
     """What `fit` and the command do with a model, data and a trainer of any number of processes; the first one writes.
 
@@ -154,9 +161,11 @@ def train_and_save(
     real = None
     if trainer.is_global_zero and data.synthetic is not None and extractor is not None:
         real = real_features(data.synthetic, data, extractor, extractor_weights, reference)
-    check_test_images(data.source, [data.few_shot])
+    leaks = find_leaks(data.source, [data.few_shot], near_duplicates)
     fitted = fit_and_test(model, data, trainer)
     metrics = fitted.results | {"seconds": fitted.seconds}
+    if leaks:
+        metrics["near_duplicates"] = [{"test": leak.test.name, "few_shot": leak.shot.name} for leak in leaks]
     results, classifier = output / "results.json", output / "classifier"
     card = classifier / "README.md"
     if trainer.is_global_zero:

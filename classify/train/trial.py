@@ -1,11 +1,12 @@
 """How is a classifier trained and tested? Once, with the test images sealed until then."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import lightning as L
+from PIL import Image
 
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet
@@ -51,12 +52,23 @@ def check_test_images(source: ImageSource, few_shot: Sequence[FewShotSet]) -> No
     Raises:
         UserError: If a test image cannot be read, or has the content of a few-shot image.
     """
+    for _ in checked_test_images(source, few_shot):
+        pass
+
+
+def checked_test_images(source: ImageSource, few_shot: Sequence[FewShotSet]) -> Iterator[Image.Image]:
+    """The test images, one at a time, each once nothing is wrong with it; for who compares them with others.
+
+    Raises:
+        UserError: As `check_test_images`.
+    """
     chosen = {shot.sha256: shot.name for members in few_shot for shot in members.all}
     for item in source.test:
         try:
-            source.image(item)
+            image = source.image(item)
         except UserError as error:
             remedy = "no test image is ever passed over: replace it"
             raise UserError(f"test {error.argument}", error.problem, remedy) from error
         if (name := chosen.get(source.sha256(item))) is not None:
             raise UserError(f"test image '{item.name}'", f"is also the few-shot image '{name}'", "keep the two apart")
+        yield image
