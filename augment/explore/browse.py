@@ -88,7 +88,7 @@ def add_measures(contents: Contents, extractor: Extractor, name: str) -> None:
 
 def rounded(values: Tensor) -> list[float]:
     """As many digits as a page needs."""
-    return [round(value, 4) for value in values.tolist()]
+    return [float(f"{value:.6g}") for value in values.tolist()]
 
 
 def render(contents: Contents, folder: Path, extractor: str) -> str:

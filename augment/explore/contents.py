@@ -17,7 +17,7 @@ from augment.images.few_shot import Shot
 from augment.images.sources import ImageSource
 
 SHOWN = {"class", "label", "index", "sources", "weights", "soft_labels", "soft_weights"}
-"""Of a record, what has its own place on the page; of the rest, what is not the same for the whole dataset is listed."""
+"""Of a record, what has its own place on the page; the rest is listed where it differs from the dataset's settings."""
 
 Labelled = Iterable[tuple[Image.Image, int]]
 
@@ -28,7 +28,6 @@ class RealImage:
 
     name: str
     label: int
-    sha256: str
     image: str | None
     missing: str = ""
 
@@ -94,7 +93,7 @@ class Contents:
             image = self._find(shot)
             thumb = thumbnail(image, self.side) if isinstance(image, Image.Image) else None
             missing = image if isinstance(image, str) else ""
-            self.real.append(RealImage(shot.name, shot.label, shot.sha256, thumb, missing))
+            self.real.append(RealImage(shot.name, shot.label, thumb, missing))
             if isinstance(image, Image.Image):
                 yield image, number
 

@@ -1,4 +1,4 @@
-"""Where do the real images of a run lie? A source's class and arguments as JSON, and the source made again from them."""
+"""Where do the real images of a run lie? A source's class and arguments as JSON, and the source made from them."""
 
 import inspect
 import json

@@ -199,9 +199,8 @@ function openSynthetic(known, position) {
   const name = `${String(images.label).padStart(4, "0")}_${String(images.index[row]).padStart(6, "0")}`;
   const about = [["Name in the shards", name]];
   if (images.seen_as.length) {
-    const seen = images.seen_as[row];
-    about.push(["Recognised", `${percent(images.probability[row])} ${images.name}`]);
-    if (seen !== images.label) about.push(["Seen as", contents.names[seen]]);
+    about.push(["Seen as", contents.names[images.seen_as[row]]],
+      [`Probability of ${images.name}`, percent(images.probability[row])]);
   }
   about.push(...Object.entries(images.record[row]));
   const made = images.sources[row].map((number, n) => [number, images.weights[row][n]]).sort((a, b) => b[1] - a[1]);
@@ -209,8 +208,9 @@ function openSynthetic(known, position) {
     ? `Made from ${plural(made.length, "real image")}` : "Made from noise and the prompt alone"),
     ...made.map(([number, weight]) => source(number, percent(weight), weight)));
   if (images.distance.length) {
+    const nearest = contents.names[contents.real[images.nearest[row]].label];
     right.append(element("h3", {}, "Nearest real image"),
-      source(images.nearest[row], `distance ${distance(images.distance[row])}`));
+      source(images.nearest[row], `${nearest}, distance ${distance(images.distance[row])}`));
   }
   show(`${images.name}, synthetic image ${images.index[row]}`, position, known.rows.length, (to) => openSynthetic(known, to),
     element("div", {}, picture(images.image[row], `Synthetic image ${images.index[row]} of ${images.name}`), facts(about)), right);
@@ -225,7 +225,7 @@ function openReal(number) {
   show(`${contents.names[real.label]}, real image`, mine.indexOf(number), mine.length, (to) => openReal(mine[to]),
     element("div", {}, picture(real.image, `Real image ${real.name}`, real.missing)),
     element("div", {}, facts([["Name", real.name], ["Source of", `${used} of ${plural(images.sources.length, "synthetic image")}`],
-      ["SHA-256", real.sha256], ...missing])));
+      ...missing])));
 }
 
 byId("previous").addEventListener("click", () => step(-1));
