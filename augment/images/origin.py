@@ -32,7 +32,8 @@ def restore_source(described: Any) -> ImageSource | None:
     """The source that was described; None where that says nothing, or names no class of sources that is loaded."""
     if not isinstance(described, dict) or not isinstance(described.get("init_args"), dict):
         return None
-    kind = next((kind for kind in _subclasses(ImageSource) if _name(kind) == described.get("class_path")), None)
+    kinds = {_name(kind): kind for kind in _subclasses(ImageSource)}  # nothing is imported for the sake of a file
+    kind = kinds.get(str(described.get("class_path")))
     try:
         return None if kind is None else kind(**described["init_args"])
     except (TypeError, UserError):  # of another version, or gone
@@ -49,7 +50,7 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _subclasses(kind: type[ImageSource]) -> Iterator[type[ImageSource]]:
+def _subclasses(kind: type[Any]) -> Iterator[type[ImageSource]]:
     for child in kind.__subclasses__():
         yield child
         yield from _subclasses(child)
