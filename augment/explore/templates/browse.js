@@ -155,7 +155,10 @@ function arrange() {
 
 function jump(label) {
   const known = classes.get(label);
-  build(known);
+  const sections = [...main.children];
+  const at = sections.indexOf(known.section);
+  // Those just above it too: built later, they would push it out of sight.
+  for (const section of sections.slice(Math.max(0, at - 5), at + 1)) build(classes.get(Number(section.dataset.label)));
   known.section.scrollIntoView();
   known.section.focus({ preventScroll: true });
 }

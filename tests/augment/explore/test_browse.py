@@ -248,6 +248,9 @@ def test_a_hundred_thousand_images_open_quickly(dataset: Path, tmp_path: Path, o
     page = opened(path)
     assert time.perf_counter() - begun < 20  # one or two on an idle core
     assert page.locator("img").count() < 500
+    page.select_option("#go", "1")
+    page.wait_for_timeout(300)
+    assert 0 <= of_class(page, "green.leaf").bounding_box()["y"] < 100
     page.select_option("#sort", "near")
     of_class(page, "rød").locator(".more").click()
     assert of_class(page, "rød").locator("[data-row]").count() == 96
