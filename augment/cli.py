@@ -19,6 +19,7 @@ Turn a few images per class into a labelled synthetic dataset with a diffusion m
 commands:
   synthesize   write a synthetic dataset as WebDataset shards (inverts first what the latent bank lacks)
   invert       fill the latent bank: images to noise; with --check, compare all inversions on them
+  browse       write one page that shows a dataset: real and synthetic images, sources and weights
   verify       check every shard of a dataset folder
   push         upload a dataset folder to the Hugging Face Hub, with a card
   pretrain     train a small diffusion backbone, latent or on pixels, on an image folder
@@ -31,6 +32,7 @@ augment COMMAND --help explains a command; --print_config prints its configurati
 COMMANDS = {
     "synthesize": "augment.commands.synthesize:synthesize_command",
     "invert": "augment.commands.invert:invert_command",
+    "browse": "augment.commands.browse:browse_command",
     "verify": "augment.commands.verify:verify_command",
     "push": "augment.commands.push:push_command",
     "pretrain": "augment.commands.pretrain:pretrain_command",

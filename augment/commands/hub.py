@@ -17,14 +17,15 @@ from augment.commands.parsing import add_switch
 from augment.errors import UserError
 
 DENIED = (401, 403)
-PRIVATE = [".*", "**/.*", "run.json"]
+PRIVATE = [".*", "**/.*", "run.json", "preview.png", "browse.html"]
+"""Stays here: hidden files, the name of the host, and pictures that show the real images."""
 
 
 def upload(folder: Path, repo: str, kind: Literal["dataset", "model"], public: bool = False) -> str:
     """Create the repository if it is not there, and upload a folder to it.
 
     Args:
-        folder: All of its files are uploaded but hidden ones and `run.json`, which names the host.
+        folder: All of its files are uploaded but those that are private.
         repo: `NAME`, or `USER/NAME`.
         kind: Kind of the repository.
         public: Make a new repository visible to everyone; one that is there stays as it is.

@@ -1,5 +1,6 @@
 """What `augment synthesize` does, and the options that it shares with `augment invert`."""
 
+import shlex
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +15,7 @@ from rich.console import Console
 # Imported so that --model.backbone knows the families by their short names.
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.commands.parsing import OutputCLI, add_switch
+from augment.dataset.preview import PREVIEW
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet, choose_few_shot_set
 from augment.images.sources import ImageSource
@@ -183,6 +185,8 @@ def synthesize_command(args: list[str]) -> None:
     if cli.trainer.is_global_zero:
         print_profile(profiler, time.perf_counter() - begun)
         print(f"dataset: {folder}")
+        print(f"preview: {folder / PREVIEW}")
+        print(f"look at it: {shlex.join(['augment', 'browse', str(folder)])}")
 
 
 def headline(recipe: Recipe, output: Path) -> str:

@@ -9,7 +9,9 @@ from augment.errors import UserError
 from augment.runtime.claim import check_same, read_claim
 from augment.runtime.files import write_json
 
-OURS = re.compile(r"(dataset|run|_info)\.json|README\.md|train-\d{6}\.tar|\.train-\d{6}\.tar\.sha256|\..*\.partial")
+OURS = re.compile(
+    r"(dataset|run|_info)\.json|README\.md|preview\.png|browse\.html|train-\d{6}\.tar|\.train-\d{6}\.tar\.sha256|\..*\.partial"
+)
 """Names of the files that make up a dataset."""
 
 

@@ -117,6 +117,7 @@ def write_run(
     seconds: dict[str, float],
     fitted: dict[str, int],
     profile: dict[str, float] | None,
+    source: dict[str, Any] | None,
 ) -> None:
     """Record what differs between runs, for whoever asks how fast it was or why two runs differ in the last bit.
 
@@ -128,6 +129,7 @@ def write_run(
         seconds: Of the whole stages.
         fitted: Images at a time that memory allowed, in stages where it did not allow the batch size.
         profile: Seconds of the first process, in detail.
+        source: Where the real images are, as `describe_source` says it.
     """
     synthesis = seconds["synthesize"]
     run = {
@@ -143,5 +145,6 @@ def write_run(
         "images": images,
         "images_per_second": round(images / synthesis, 3) if images else None,
         "batch_size_that_fitted": fitted or None,
+        "source": source,
     }
     write_json(folder / "run.json", run)

@@ -5,7 +5,9 @@ The one file that `augment` and `classify` share. A folder holds
     train-000000.tar …   members KEY.cls, KEY.json, KEY.png (or jpg, webp); KEY is CCCC_IIIIII (class, index)
     _info.json           what timm's wds reader wants
     dataset.json         fingerprint, config, class names, few-shot files, library versions, sha256 per shard
-    run.json             what differs between runs: host, devices, seconds, images per second
+    run.json             what differs between runs: host, devices, seconds, images per second, where the real images are
+    preview.png          a few real and synthetic images of each class
+    browse.html          the page of `augment browse`, once it was made
 
 A finished shard's name is its commit record: it is written under a temporary name, flushed, then renamed.
 """

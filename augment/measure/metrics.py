@@ -241,4 +241,10 @@ def diversity(features: Features) -> float | None:
 
 def nearest(x: Tensor, others: Tensor) -> Tensor:
     """Distance of each image to the nearest of the others, [n]."""
-    return torch.cat([_distances(rows, others).amin(1) for rows in torch.split(x, CHUNK)])
+    return nearest_neighbours(x, others)[0]
+
+
+def nearest_neighbours(x: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance of each image to the nearest of the others, [n], and which of them that is, [n]."""
+    found = [_distances(rows, others).min(1) for rows in torch.split(x, CHUNK)]
+    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])

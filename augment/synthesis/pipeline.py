@@ -15,9 +15,11 @@ import torch
 from augment.dataset.card import write_card
 from augment.dataset.folder import check_folder
 from augment.dataset.manifest import close_folder, describe_dataset, write_run
+from augment.dataset.preview import PREVIEW, write_preview
 from augment.dataset.reader import is_complete
 from augment.dataset.shard_writer import shard_name
 from augment.errors import UserError
+from augment.images.origin import describe_source
 from augment.images.sources import ImageSource
 from augment.inversion.fill import bank_folder, invert
 from augment.runtime.processes import wait_for_all
@@ -115,10 +117,13 @@ def synthesize(
         if images or not (output / "run.json").is_file():
             profiler = profiler_of(trainer)
             profile = profiler.report(sum(seconds.values())) if isinstance(profiler, StageProfiler) else None
-            write_run(output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile)
+            described = describe_source(source)
+            write_run(output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile, described)
         close_folder(output, shards)
         if not (output / "README.md").exists():  # whoever has edited it keeps it
             write_card(output)
+        if images or not (output / PREVIEW).is_file():
+            write_preview(output, source, recipe.few_shot)
     return output
 
 

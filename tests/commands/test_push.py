@@ -119,6 +119,7 @@ def test_push_of_a_dataset(copy: Path, hub: list[Any], capsys: pytest.CaptureFix
     assert uploaded[1]["repo_id"] == "me/mine" and uploaded[1]["repo_type"] == "dataset"
     assert uploaded[1]["folder_path"] == copy
     assert "run.json" in uploaded[1]["ignore_patterns"]  # it names the host
+    assert {"preview.png", "browse.html"} <= set(uploaded[1]["ignore_patterns"])  # they show the real images
     assert DatasetCard.load(copy / "README.md").data.license == "cc-by-4.0"
     assert capsys.readouterr().out.count("\n") == 1
 

@@ -51,6 +51,7 @@ def test_what_lies_in_the_folder(dataset: Path) -> None:
         "dataset.json",
         "run.json",
         "README.md",
+        "preview.png",
     }
 
 

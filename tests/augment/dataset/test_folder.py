@@ -50,6 +50,23 @@ def test_overwriting_refuses_what_is_foreign(
     assert mtimes(folder) == before
 
 
+def test_the_page_goes_with_its_dataset(
+    job: Job, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(dataset, tmp_path / "a set"))
+    (folder / "browse.html").write_text("of the old one")
+    old = (folder / "preview.png").read_bytes()
+    job.synthesize(folder, "--seed", "3", "--overwrite")
+    assert not (folder / "browse.html").exists()
+    assert (folder / "preview.png").read_bytes() != old
+    said = capsys.readouterr().out.splitlines()[-3:]
+    assert said == [
+        f"dataset: {folder}",
+        f"preview: {folder / 'preview.png'}",
+        f"look at it: augment browse '{folder}'",
+    ]
+
+
 def test_a_forged_description_is_no_licence(job: Job, dataset: Path, tmp_path: Path, fails: Fails) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()

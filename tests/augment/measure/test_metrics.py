@@ -21,6 +21,7 @@ from augment.measure.metrics import (
     kernel_distance,
     measure,
     nearest,
+    nearest_neighbours,
     precision_recall_density_coverage,
     recognised,
 )
@@ -234,6 +235,7 @@ def test_nearest_is_scipys_tree() -> None:
     expected, _ = scipy.spatial.KDTree(y.double()).query(x.double())
     np.testing.assert_allclose(nearest(x, y), expected, rtol=1e-9)
     assert nearest(y, y).tolist() == [0] * 20
+    assert nearest_neighbours(x, y)[1].tolist() == scipy.spatial.KDTree(y).query(x)[1].tolist()
 
 
 # All together.
