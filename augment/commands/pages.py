@@ -8,16 +8,21 @@ IMAGES = (
         "images",
         "A folder of class folders, or of files with --labels; hub:NAME; torchvision:NAME; shards; or digits.",
         "digits",
-        also=("source", "source.path", "data.source", "data.source.path"),
+        also=("source", "source.path", "source.name", "data.source", "data.source.path"),
     ),
     Option("test_images", "The test images, in the same way.", rare=True, also=("source.test_path",)),
-    Option("labels", "A table of files and labels for the folder of images: CSV, JSON lines or Parquet.", rare=True),
-    Option("split", "The split that few-shot sets are chosen from.", rare=True),
-    Option("test_split", "The split of test images.", rare=True),
-    Option("image_column", "The column of the images.", rare=True),
-    Option("label_column", "The column of the labels.", rare=True),
-    Option("subset", "The configuration of a Hub data set that has several.", rare=True),
-    Option("root", "The folder where torchvision keeps its data sets.", rare=True),
+    Option(
+        "labels",
+        "A table of files and labels: CSV, JSON lines or Parquet.",
+        rare=True,
+        also=("source.labels",),
+    ),
+    Option("split", "The split that few-shot sets are chosen from.", rare=True, also=("source.split",)),
+    Option("test_split", "The split of test images.", rare=True, also=("source.test_split",)),
+    Option("image_column", "The column of the images.", rare=True, also=("source.image_column", "source.file_column")),
+    Option("label_column", "The column of the labels.", rare=True, also=("source.label_column",)),
+    Option("subset", "The configuration of a Hub data set that has several.", rare=True, also=("source.subset",)),
+    Option("root", "The folder where torchvision keeps its data sets.", rare=True, also=("source.root",)),
 )
 BACKBONE = Option(
     "backbone",
@@ -157,6 +162,24 @@ EXPLORE = Page(
     first=for_synthesizer,
 )
 
+BROWSE = Page(
+    "augment browse",
+    "Write one page that shows a dataset: real and synthetic images, what each was made from, and the worst first.",
+    ("augment browse datasets/mine",),
+    {
+        "options": (
+            Option("output", "File to write.", "browse.html in the dataset's folder"),
+            *IMAGES,
+            Option("per_class", "Show at most so many synthetic images of each class.", "all"),
+            Option("extractor", "Measures distance: none, digits, a timm model, local-dir:FOLDER.", "auto"),
+            Option("extractor_weights", rare=True),
+            Option("device", "Where the extractor runs: auto, cpu, cuda or mps.", "auto"),
+        )
+    },
+    synopsis="DATASET [options]",
+    source="source",
+)
+
 VERIFY = Page(
     "augment verify",
     "Check every shard of a dataset folder: hashes, samples and images.",
@@ -190,6 +213,7 @@ BACKBONES = Page(
 PAGES = {
     "synthesize": SYNTHESIZE,
     "invert": INVERT,
+    "browse": BROWSE,
     "verify": VERIFY,
     "push": PUSH,
     "pretrain": PRETRAIN,

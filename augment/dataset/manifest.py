@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from augment.dataset.shard_writer import Sample, committed_sha256, note_path, shard_name
 from augment.errors import UserError
 from augment.runtime.claim import read_object
@@ -131,6 +129,8 @@ def write_run(
         profile: Seconds of the first process, in detail.
         source: Where the real images are, as `describe_source` says it.
     """
+    import torch
+
     synthesis = seconds["synthesize"]
     run = {
         "host": socket.gethostname(),

@@ -68,7 +68,8 @@ def test_an_example_of_every_page_is_parsed() -> None:
         for example in page.examples:
             assert example.startswith(page.command)
             words = example.split()[2:]
-            spell_out(page, words)
+            if "--synthetic" not in words:  # a folder that is read
+                spell_out(page, words)
 
 
 def test_a_preset_comes_first_and_what_the_user_gives_wins() -> None:
@@ -134,9 +135,12 @@ def test_a_checkpoints_family_is_read_from_its_folder(tmp_path: Path) -> None:
         spell_out(SYNTHESIZE, ["--backbone", str(folder)])
 
 
-def test_without_a_network_a_name_on_the_hub_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match="no network to fetch it; run `hf download someone/something` once"):
+@pytest.mark.usefixtures("no_network")
+def test_without_a_network_a_name_on_the_hub_is_told_in_one_line() -> None:
+    with pytest.raises(
+        UserError,
+        match="no network, and 'someone/something' is not on this machine; run `hf down",
+    ):
         spell_out(SYNTHESIZE, ["--backbone", "someone/something"])
 
 
