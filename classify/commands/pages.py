@@ -43,6 +43,9 @@ def for_study(given: Mapping[str, str], told: bool) -> dict[str, Any]:
 TEST_IMAGES = Option("test_images", "The test images, in the same way.", "those that come with the images")
 WITH_TESTS = tuple(TEST_IMAGES if option.name == "test_images" else option for option in IMAGES)
 LOGGER = Option("logger", rare=True)
+NEAR_DUPLICATES = Option(
+    "near_duplicates", "Real images that are nearly test images: warn, refuse or ignore.", "warn", "", rare=True
+)
 EXTRACTOR = Option(
     "extractor",
     "Measures synthetic images: inception, dinov2, clip, ….",
@@ -87,6 +90,7 @@ FIT = Page(
             Option("reference", rare=True),
             Option("extractor_weights", rare=True),
             Option("half", rare=True),
+            NEAR_DUPLICATES,
             LOGGER,
             CONFIG,
         ),
@@ -121,6 +125,7 @@ STUDY = Page(
             Option("reference", "The row that all others are compared with, beside none.", rare=True),
             Option("threads", rare=True),
             Option("extractor_weights", rare=True),
+            NEAR_DUPLICATES,
             LOGGER,
             Option("synthesizer", rare=True),
             Option("source", rare=True),
