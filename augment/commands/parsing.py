@@ -149,12 +149,13 @@ class TrainingCLI(OutputCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer with that logger and a bar of steps, unless the user configured others."""
         trainer = self.config_init.trainer
+        shown = kwargs.get("enable_progress_bar", trainer.enable_progress_bar) is not False
         callbacks = kwargs.get("callbacks", trainer.callbacks) or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-        if trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+        if shown and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks = [*callbacks, StepProgress(self.parser.prog.split()[-1])]
         kwargs["callbacks"] = callbacks
-        if self.config.trainer.logger is None:
+        if self.config.trainer.logger is None and "logger" not in kwargs:
             output = Path(self.config.output)
             kwargs["logger"] = make_logger(self.config.logger, output / "curves", output.name)
         return super().instantiate_trainer(**kwargs)

@@ -125,7 +125,7 @@ def fit(
     model = Classifier(data.num_classes, **settings)
     curves = make_logger(logger, output / "curves", output.name)
     options = TRAINER | {"default_root_dir": output, "logger": curves, "enable_progress_bar": show_progress}
-    bar = [StepProgress("fit")] if show_progress else []
+    bar: list[L.Callback] = [StepProgress("fit")] if show_progress else []
     trainer = L.Trainer(max_steps=steps, devices=1, callbacks=bar, **options)
     try:
         return train_and_save(
