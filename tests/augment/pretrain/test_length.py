@@ -82,7 +82,7 @@ def test_a_dry_run_writes_nothing(
     error = fails(augment.cli.main, options(output, train_folder, PIXEL, "--dry_run", *UNTOLD), 1)
     assert "trainer.max_steps: not given" in error and "or --minutes 30" in error
     error = fails(augment.cli.main, options(output, train_folder, PIXEL, "--minutes", "1"), 1)
-    assert "minutes: it and --trainer.max_steps both say when to stop; give one of them" in error
+    assert "minutes: it and --steps both say when to stop; give one of them" in error
 
 
 def test_minutes_choose_the_steps_once(
