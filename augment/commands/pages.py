@@ -119,11 +119,16 @@ PRETRAIN = Page(
             Option("output", "Folder to write to; the model is in its folder `model`.", "required"),
             Option("image_size", "Height and width in pixels.", "32", "model.init_args.image_size"),
             Option("prompt", "The one prompt that every image is trained with.", "a digit", "model.init_args.prompt"),
-            Option("steps", "Optimizer steps.", "see --dry_run", "trainer.max_steps"),
+            Option("steps", "Optimizer steps.", "or --minutes", "trainer.max_steps"),
+            Option("minutes", "Train for about so long: a stretch is timed and the steps chosen."),
+            Option("dry_run", "Time a stretch, print what the run would take, and write nothing."),
             Option("batch_size", "Images in an optimizer step.", "64", "data.batch_size"),
             Option("seed", "Draws weights and noise.", "0", "seed_everything"),
             DEVICES,
             Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "500"),
+            Option(
+                "autoencoder", "Folder of a model whose autoencoder is used again.", sets="model.init_args.autoencoder"
+            ),
             Option("skip_bad", "Pass over images that cannot be read.", sets="data.skip_bad"),
             Option("logger", rare=True),
             Option("model", rare=True),

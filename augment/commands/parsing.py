@@ -10,11 +10,13 @@ from typing import Any, Literal, NoReturn
 
 import lightning as L
 from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from augment.commands.flags import Flags, flags_of, running
 from augment.runtime.loggers import LoggerName, make_logger
 from augment.runtime.quiet import quiet
+from augment.runtime.step_bar import StepProgress
 
 
 def add_switch(parser: ArgumentParser, name: str, help_text: str) -> None:
@@ -145,8 +147,15 @@ class TrainingCLI(OutputCLI):
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """A trainer with that logger, unless the user configured one."""
-        if self.config.trainer.logger is None:
+        """A trainer with that logger and a bar of steps, unless the user configured others."""
+        trainer = self.config_init.trainer
+        shown = kwargs.get("enable_progress_bar", trainer.enable_progress_bar) is not False
+        callbacks = kwargs.get("callbacks", trainer.callbacks) or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        if shown and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks = [*callbacks, StepProgress(self.parser.prog.split()[-1])]
+        kwargs["callbacks"] = callbacks
+        if self.config.trainer.logger is None and "logger" not in kwargs:
             output = Path(self.config.output)
             kwargs["logger"] = make_logger(self.config.logger, output / "curves", output.name)
         return super().instantiate_trainer(**kwargs)

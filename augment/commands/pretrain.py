@@ -6,16 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from augment.commands.parsing import TrainingCLI
+from augment.commands.parsing import TrainingCLI, add_switch
+from augment.errors import UserError
 from augment.pretrain.base import Pretraining
 from augment.pretrain.data import PretrainData
-from augment.pretrain.run import check_settings, is_finished, pretrain
+from augment.pretrain.pace import Pace, time_steps
+from augment.pretrain.run import (
+    check_folder,
+    check_settings,
+    is_finished,
+    latest_checkpoint,
+    pretrain,
+    recorded_steps,
+    steps_of,
+)
 from augment.runtime.processes import Companions
+from augment.runtime.progress import clock
 
 
 class PretrainCLI(TrainingCLI):
@@ -28,7 +39,8 @@ class PretrainCLI(TrainingCLI):
         pixels (--model DDPM; Ho et al. 2020, Eq. 14) or in the latents of an autoencoder that is trained first
         (--model LatentDiffusion; Rombach et al. 2022, Eq. 2). OUTPUT/progress shows the losses and samples meanwhile;
         OUTPUT/model is the finished backbone, with averaged weights. A run that was stopped goes on from its last
-        checkpoint when the same command is given again."""
+        checkpoint when the same command is given again; with another --trainer.max_steps or --minutes it is lengthened
+        or ends earlier, and the learning rate follows the new cosine from there on."""
         parser.link_arguments("model.init_args.image_size", "data.image_size")
         parser.add_argument(
             "--checkpoint_every",
@@ -36,6 +48,17 @@ class PretrainCLI(TrainingCLI):
             type=PositiveInt,
             default=500,
             help="Steps between checkpoints, the most that a kill can lose, and between pictures in OUTPUT/progress.",
+        )
+        parser.add_argument(
+            "--minutes",
+            type=PositiveFloat | None,
+            default=None,
+            help="Train for about so long, counted from the first step, in place of --trainer.max_steps: a stretch is "
+            "timed and the number of steps chosen, so that the learning rate ends at 0. A run that is continued keeps "
+            "the number. Pictures, checkpoints and the model card come on top.",
+        )
+        add_switch(
+            parser, "dry_run", "Time a stretch, print the steps and how long they would take, and write nothing."
         )
         parser.set_defaults({"model": {"class_path": "augment.pretrain.latent.LatentDiffusion"}})
         parser.set_defaults({"logger": "none"})  # OUTPUT/progress has the curves
@@ -51,6 +74,15 @@ DECISIVE_TRAINER_OPTIONS = (
 """Those that change what a training comes to; the others say where and how fast it runs."""
 
 
+SILENT: dict[str, Any] = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+"""For a trainer that shows and writes nothing."""
+
+
 def pretrain_command(args: list[str]) -> None:
     """Train a diffusion model, latent or on pixels, and save it under the output folder."""
     companions = Companions()
@@ -58,25 +90,57 @@ def pretrain_command(args: list[str]) -> None:
     cli = PretrainCLI(Pretraining, PretrainData, "augment pretrain", args, 0, defaults, choose_model=True)
     parsed = json.loads(cli.parser.dump(cli.config, format="json", skip_none=False, skip_link_targets=False))
     config = {name: parsed[name] for name in ("seed_everything", "model", "data")}
+    if config["model"]["init_args"].get("autoencoder", "") is None:
+        del config["model"]["init_args"]["autoencoder"]  # as a training is described that was begun before there was it
     config["trainer"] = {name: parsed["trainer"][name] for name in DECISIVE_TRAINER_OPTIONS}
-    output = Path(cli.config.output)
+    output, minutes = Path(cli.config.output), cli.config.minutes
+
+    def options_of(callbacks: list[L.Callback], steps: int) -> dict[str, Any]:
+        options: dict[str, Any] = {"callbacks": [companions, *callbacks], "max_steps": steps}
+        if cli.trainer.world_size > 1 and cli.config.trainer.strategy in ("auto", "ddp"):
+            # Of two networks one has no gradients in either phase.
+            options["strategy"] = "ddp_find_unused_parameters_true" if cli.model.denoising_from else "ddp"
+        return options
+
+    def timing_trainer(callbacks: list[L.Callback], steps: int) -> L.Trainer:
+        trainer: L.Trainer = cli.instantiate_trainer(**options_of(callbacks, steps), **SILENT)
+        companions.launch(trainer)
+        return trainer
+
+    pace = None
+    if minutes is not None:
+        if steps_of(config) > 0:
+            raise UserError("minutes", "it and `trainer.max_steps` both say when to stop", "give one of them")
+        if (recorded := recorded_steps(output)) is not None:
+            config["trainer"]["max_steps"] = recorded
+            check_folder(output, config)  # before anything is timed
+        steps = recorded_steps(output, minutes)
+        if steps is None:
+            pace = time_steps(cli.model, cli.datamodule, timing_trainer)
+            steps = pace.steps(minutes)
+        config["trainer"]["max_steps"] = steps
+    if cli.config.dry_run:
+        check_folder(output, config)
+        check_settings(cli.model, cli.instantiate_trainer(max_steps=steps_of(config)))
+        pace = pace or time_steps(cli.model, cli.datamodule, timing_trainer)
+        companions.close()
+        if cli.trainer.is_global_zero:
+            Console().print(cost_table(pace, output, steps_of(config)))
+        return
     if is_finished(output, config):
         if cli.trainer.is_global_zero:
             print(f"{output / 'model'} is finished; nothing to do (choose another --output to train anew)")
         return
 
     def make_trainer(callbacks: list[L.Callback]) -> L.Trainer:
-        options: dict[str, Any] = {"callbacks": [companions, *callbacks]}
-        if cli.trainer.world_size > 1 and cli.config.trainer.strategy in ("auto", "ddp"):
-            # Of two networks one has no gradients in either phase.
-            options["strategy"] = "ddp_find_unused_parameters_true" if cli.model.denoising_from else "ddp"
-        trainer: L.Trainer = cli.instantiate_trainer(**options)
+        trainer: L.Trainer = cli.instantiate_trainer(**options_of(callbacks, steps_of(config)))
         check_settings(cli.model, trainer)  # before another process starts, and says the same
         companions.launch(trainer)
         return trainer
 
     command = shlex.join(["augment", "pretrain", *args])
-    rows = pretrain(cli.model, cli.datamodule, output, config, cli.config.checkpoint_every, make_trainer, command)
+    every = cli.config.checkpoint_every
+    rows = pretrain(cli.model, cli.datamodule, output, config, every, make_trainer, command, minutes)
     companions.close()
     if not cli.trainer.is_global_zero:
         return
@@ -86,3 +150,18 @@ def pretrain_command(args: list[str]) -> None:
     for row in rows:
         table.add_row(row.name, f"{row.psnr:.2f}", f"{row.mse:.6f}")
     Console().print(table if rows else f"model: {output / 'model'}")
+
+
+def cost_table(pace: Pace, output: Path, steps: int) -> Table:
+    """What a training would still take."""
+    begun = latest_checkpoint(output / "checkpoints", output / "finished")
+    done = 0 if begun is None else min(int(begun.stem), steps)
+    table = Table(title=f"what '{output}' would still take", show_header=False)
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_row("optimizer steps", f"{steps - done:,}" + (f" (from {done:,} to {steps:,})" if done else ""))
+    if pace.switch > done:
+        table.add_row(f"seconds per step, autoencoder (to step {pace.switch:,})", f"{pace.autoencoder:.3g}")
+    table.add_row("seconds per step, denoiser", f"{pace.denoiser:.3g}")
+    table.add_row("time, without pictures and model card", clock(pace.seconds(done, steps)))
+    return table

@@ -16,6 +16,7 @@ from augment.runtime.files import write_json
 from augment.runtime.fingerprint import fingerprint, library_versions
 
 MANIFEST = "dataset.json"
+RUN = "run.json"
 SHARD_NAME = re.compile(r"train-\d{6}\.tar")
 
 
@@ -119,6 +120,8 @@ def write_run(
 ) -> None:
     """Record what differs between runs, for whoever asks how fast it was or why two runs differ in the last bit.
 
+    Images and seconds add up over the runs that made the dataset; the rest is of the last one.
+
     Args:
         folder: Of the dataset.
         devices: Their kind.
@@ -131,8 +134,12 @@ def write_run(
     """
     import torch
 
-    synthesis = seconds["synthesize"]
+    before = read_run(folder)
+    images += before.get("images", 0)
+    spent = before.get("seconds", {})
+    seconds = {stage: spent.get(stage, 0.0) + value for stage, value in seconds.items()}
     run = {
+        "runs": before.get("runs", 0) + 1,
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "devices": devices,
@@ -143,8 +150,14 @@ def write_run(
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "profile": profile and {stage: round(value, 3) for stage, value in profile.items()},
         "images": images,
-        "images_per_second": round(images / synthesis, 3) if images else None,
-        "batch_size_that_fitted": fitted or None,
+        "images_per_second": round(images / seconds["synthesize"], 3) if images else None,
+        "batch_size_that_fitted": (before.get("batch_size_that_fitted") or {}) | fitted or None,
         "source": source,
     }
-    write_json(folder / "run.json", run)
+    write_json(folder / RUN, run)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The `run.json` of a dataset folder; empty where no run has ended yet."""
+    path = folder / RUN
+    return read_object(path, "dataset", "delete it") if path.is_file() else {}

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
-from augment.dataset.manifest import read_finished, read_manifest
+from augment.dataset.manifest import read_manifest
 from augment.dataset.reader import broken_images, is_complete, shard_keys
 from augment.dataset.shard_writer import Sample, committed_sha256, shard_name
 from augment.errors import UserError
 from augment.runtime.files import file_sha256
+from augment.runtime.progress import Meter
+
+
+class UnfinishedError(UserError):
+    """The dataset is not finished yet."""
 
 
 def verify(folder: Path | str) -> int:
@@ -24,7 +26,8 @@ def verify(folder: Path | str) -> int:
         The number of samples, all of them good.
 
     Raises:
-        UserError: If the dataset is unfinished, or a shard is missing or differs; names every bad shard.
+        UnfinishedError: If the dataset is unfinished; says how many of its shards are there and good.
+        UserError: If a shard of a finished dataset is missing or differs; names every bad shard.
 
     Example:
         >>> import augment
@@ -32,12 +35,19 @@ def verify(folder: Path | str) -> int:
         8
     """
     folder = Path(folder)
-    manifest = read_finished(folder)
-    console = Console(stderr=True)
-    shards = track(
-        manifest["shards"].items(), "verify", console=console, transient=True, disable=not console.is_terminal
-    )
-    faults = [fault for name, facts in shards if (fault := find_fault(folder / name, facts)) is not None]
+    manifest = read_manifest(folder)
+    if not manifest["shards"]:
+        raise UnfinishedError(
+            "dataset",
+            f"'{folder}': {count_good(folder, manifest['config'], manifest['few_shot'])}; the dataset is not finished",
+            "run `augment synthesize` on it again",
+        )
+    faults = []
+    with Meter("verify", len(manifest["shards"]), "shards") as meter:
+        for name, facts in manifest["shards"].items():
+            if (fault := find_fault(folder / name, facts)) is not None:
+                faults.append(fault)
+            meter.advance()
     if faults:
         raise UserError(
             "dataset",
@@ -45,6 +55,19 @@ def verify(folder: Path | str) -> int:
             "run the same `augment synthesize` command again",
         )
     return sum(int(facts["samples"]) for facts in manifest["shards"].values())
+
+
+def count_good(folder: Path, config: dict[str, Any], few_shot: Sequence[dict[str, Any]]) -> str:
+    """How many of the shards that an unfinished dataset will have are there as they were committed, in words."""
+    plan = config["plan"]
+    images, size = plan["per_class"] * len({shot["label"] for shot in few_shot}), plan["shard_size"]
+    good = []
+    for number, start in enumerate(range(0, images, size)):
+        path = folder / shard_name(number)
+        facts = {"samples": min(size, images - start), "sha256": committed_sha256(path)}
+        if find_fault(path, facts) is None:
+            good.append(facts["samples"])
+    return f"{len(good)} of {-(-images // size)} shards are good, {sum(good)} of {images} images"
 
 
 def find_fault(path: Path, facts: dict[str, Any]) -> str | None:

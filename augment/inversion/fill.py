@@ -91,6 +91,8 @@ def invert(
     seen = (*folders, stored.folder)
     images = InversionData(source, few_shot, flat, stored, inversion.batch_size, backbone.image_size, seen)
     missing = sum(key not in stored for key in set(flat))
+    if missing and show_progress:
+        announce(missing, latents, stored.folder)
     backbone.cast(inversion.precision)
     trainer = make_trainer([BankWriter(stored), *progress_bar("invert", show_progress)])
     inverter = Inverter(backbone, inversion, compile)
@@ -124,6 +126,12 @@ def latent_keys(
 def bank_folder(given: Path | str | None, output: Path, identity: str) -> Path:
     """Where the latents of a backbone lie: where the user says, or one folder per backbone beside the output."""
     return Path(given) if given is not None else output.parent / "bank" / identity.replace("/", "--")
+
+
+@rank_zero_only
+def announce(missing: int, latents: LatentKind | None, bank: Path) -> None:
+    """Say where the bank is that is about to be filled."""
+    log.warning("%s %d images into '%s'", "inverting" if latents == "inverted" else "encoding", missing, bank)
 
 
 NAMED = 5

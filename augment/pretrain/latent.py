@@ -24,6 +24,7 @@ from augment.pretrain.networks import (
     build_scheduler,
     build_text_encoder,
     build_tokenizer,
+    load_autoencoder,
 )
 from augment.pretrain.objective import Denoiser, ddim_sample, epsilon_loss, warmup_cosine
 
@@ -49,6 +50,11 @@ class LatentDiffusion(Pretraining):
         kl_weight: Weight of the posterior's divergence from N(0, I), per latent element.
         prompt: The one prompt that every image is trained with.
         prompt_dropout: Share of images trained with the empty prompt instead, for classifier-free guidance.
+        autoencoder: Folder of a finished model whose autoencoder is taken as it is; there is no first phase then, and
+            what is said of the autoencoder above has no effect.
+
+    Raises:
+        UserError: If `autoencoder` is given and no autoencoder of this size lies there.
     """
 
     family = StableDiffusion
@@ -66,17 +72,21 @@ class LatentDiffusion(Pretraining):
         kl_weight: NonNegativeFloat = 1e-4,
         prompt: str = "a digit",
         prompt_dropout: ClosedUnitInterval = 0.1,
+        autoencoder: str | None = None,
     ) -> None:
         super().__init__()
-        self.denoising_from = autoencoder_steps
+        self.denoising_from = autoencoder_steps if autoencoder is None else 0
         self.learning_rates = (float(autoencoder_lr), float(denoiser_lr))  # a checkpoint may hold plain numbers only
         self.kl_weight = kl_weight
         self.prompt = prompt
         self.prompt_dropout = prompt_dropout
-        self.vae = build_autoencoder(image_size, latent_channels, autoencoder_channels)
-        side = image_size >> (len(autoencoder_channels) - 1)
-        self.latent_shape = (int(latent_channels), int(side), int(side))
-        self.unet = build_denoiser(side, latent_channels, denoiser_channels)
+        if autoencoder is None:
+            self.vae = build_autoencoder(image_size, latent_channels, autoencoder_channels)
+        else:
+            self.vae = load_autoencoder(autoencoder, image_size)
+        channels, side = self.vae.config.latent_channels, image_size >> (len(self.vae.config.block_out_channels) - 1)
+        self.latent_shape = (int(channels), int(side), int(side))
+        self.unet = build_denoiser(side, channels, denoiser_channels)
         self.tokenizer = build_tokenizer()
         self.text_encoder = build_text_encoder(self.tokenizer).requires_grad_(False)
         self.scheduler = build_scheduler()

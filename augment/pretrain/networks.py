@@ -1,5 +1,6 @@
 """What a small diffusion model is made of: diffusers' and transformers' own classes, in small sizes."""
 
+from pathlib import Path
 from typing import Any
 
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, UNet2DModel
@@ -43,6 +44,24 @@ def build_autoencoder(image_size: int, latent_channels: int, channels: tuple[int
         norm_num_groups=AUTOENCODER_GROUPS,
         sample_size=image_size,
     )
+
+
+def load_autoencoder(folder: str, image_size: int) -> AutoencoderKL:
+    """The autoencoder of a finished model, frozen, in float32.
+
+    Raises:
+        UserError: If there is none, or it cannot halve images of this size as often as it does.
+    """
+    remedy = "give the folder of a finished latent model, such as OUTPUT/model"
+    if not (Path(folder) / "vae" / "config.json").is_file():
+        raise UserError("model.autoencoder", f"'{folder}' has no autoencoder (no vae/config.json)", remedy)
+    try:
+        vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", use_safetensors=True).float()
+    except (OSError, ValueError) as error:
+        raise UserError("model.autoencoder", f"'{folder}' cannot be read ({error})", remedy) from error
+    check_levels("autoencoder", tuple(vae.config.block_out_channels), 1, image_size)
+    frozen: AutoencoderKL = vae.requires_grad_(False)
+    return frozen
 
 
 def build_denoiser(latent_size: int, latent_channels: int, channels: tuple[int, ...]) -> UNet2DConditionModel:

@@ -35,19 +35,27 @@ def pretrain(
     every: int,
     make_trainer: Callable[[list[L.Callback]], L.Trainer],
     command: str,
+    minutes: float | None = None,
 ) -> list[Reconstruction]:
     """Train, and write `output/model` with its card; a run that was interrupted goes on from its last checkpoint.
 
     The weights that are saved are the denoiser's exponential moving average. A kill loses at most `every` steps.
 
+    `trainer.max_steps` may be another one when a run goes on: it is lengthened or ends early, and its learning rate
+    follows the new cosine from there on, so it rises again where the end moves away. A run whose last checkpoint lies
+    behind its new end stops there, its learning rate not yet fallen. A finished run may only be lengthened; its model
+    stays as `model-STEPS`.
+
     Args:
         model: The model to be trained.
         data: Its images.
-        output: Folder of the run: `checkpoints` while it lasts, `progress`, and `model` once it is finished.
+        output: Folder of the run: `checkpoints` while it lasts, `progress`, and once it is finished `model`, and
+            `finished` with the last checkpoint.
         config: Everything that decides the result.
         every: Optimizer steps between checkpoints, and between pictures of progress.
         make_trainer: Builds the trainer around the given callbacks.
         command: The command as the user typed it, for the card.
+        minutes: What the number of steps was chosen for, if it was, so that a resumed run keeps the choice.
 
     Returns:
         What the model card says about the test images; nothing in processes other than the first.
@@ -55,21 +63,23 @@ def pretrain(
     Raises:
         UserError: If the folder holds something else, or the settings contradict each other.
     """
-    folder = output / "model"
+    folder, checkpoints, finished = output / "model", output / "checkpoints", output / "finished"
     tested = data.source.test  # so that a folder that does not exist is found before the training is spent
     average = DenoiserAverage()
     checkpoint = ModelCheckpoint(
-        output / "checkpoints", filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every
+        checkpoints, filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every
     )
     pictures = TrainingPictures(output / "progress", every, average)
+    last = LambdaCallback(on_train_batch_end=lambda trainer, *_: save_last(trainer, checkpoints, every))
     shared = LambdaCallback(setup=lambda trainer, module, stage: check_shared(trainer, output))
-    trainer = make_trainer([shared, average, pictures, checkpoint])  # the average before who shows it
+    trainer = make_trainer([shared, average, pictures, last, checkpoint])  # the average before who shows it
     check_settings(model, trainer)
-    trained = folder.is_dir()
+    # In this order: the first process moves the model before it describes a longer training.
+    trained = recorded_steps(output) == steps_of(config) and folder.is_dir()
     if trainer.is_global_zero:
-        open_folder(output, config)
+        open_folder(output, config, minutes)
     if not trained:
-        begun = latest_checkpoint(output / "checkpoints")
+        begun = latest_checkpoint(checkpoints, finished)
         if begun is not None and trainer.is_global_zero:
             log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
         trainer.fit(model, datamodule=data, ckpt_path=begun, weights_only=True)
@@ -80,9 +90,8 @@ def pretrain(
         partial = partial_path(folder)
         model.save(partial)
         partial.rename(folder)
-    rows = write_model_card(folder, model, data.source, tested, command)
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    return rows
+    keep_last(checkpoints, finished)
+    return write_model_card(folder, model, data.source, tested, command)
 
 
 def is_finished(output: Path, config: dict[str, Any]) -> bool:
@@ -92,32 +101,77 @@ def is_finished(output: Path, config: dict[str, Any]) -> bool:
         UserError: If it holds something else.
     """
     check_folder(output, config)
-    return (output / "model" / CARD).is_file()  # the last thing to be written
+    written = (output / "model" / CARD).is_file()  # the last thing to be written
+    return written and recorded_steps(output) == steps_of(config)
 
 
 def check_folder(output: Path, config: dict[str, Any]) -> None:
-    """Refuse a folder that holds anything but a training of this configuration.
+    """Refuse a folder that holds anything but a training of this configuration, of whatever number of steps.
 
     Raises:
         UserError: If it does.
     """
-    found = read_claim(output, MANIFEST, "training")
+    found = read_training(output)
     if found is None:
         return
-    begun = found.get("config")
-    if not isinstance(begun, dict):
+    remedy = "choose another `output` or delete it"
+    begun, ended, wanted = found["config"], steps_of(found["config"]), steps_of(config)
+    as_long = begun | {"trainer": begun["trainer"] | {"max_steps": wanted}}
+    check_same(output, "training", as_long, config, remedy)
+    if ended != wanted and (output / "model").is_dir():
+        if wanted < ended:
+            check_same(output, "training", begun, config, remedy)
+        if latest_checkpoint(output / "finished", output / "checkpoints") is None:
+            raise UserError(
+                "trainer.max_steps",
+                f"'{output}' is finished after {ended} steps and has no checkpoint to go on from",
+                "choose another `output`",
+            )
+
+
+def steps_of(config: dict[str, Any]) -> int:
+    """The number of optimizer steps of a configuration."""
+    return int(config["trainer"]["max_steps"])
+
+
+def read_training(output: Path) -> dict[str, Any] | None:
+    """What a folder says of the training in it; None if there is none.
+
+    Raises:
+        UserError: If it holds something else, or that cannot be read.
+    """
+    found = read_claim(output, MANIFEST, "training")
+    config = {} if found is None else found.get("config")
+    if found is not None and not (isinstance(config, dict) and isinstance(config.get("trainer"), dict)):
         raise UserError("output", f"'{output / MANIFEST}' cannot be read", "choose another `output`")
-    check_same(output, "training", begun, config, "choose another `output` or delete it")
+    return found
 
 
-def open_folder(output: Path, config: dict[str, Any]) -> None:
-    """Make the folder ready for this training, new or resumed; what an interrupted save left is deleted."""
+def recorded_steps(output: Path, minutes: float | None = None) -> int | None:
+    """The number of steps of the training in a folder; None if there is none, or it was chosen for other minutes."""
+    found = read_training(output)
+    if found is None or minutes not in (None, found.get("minutes")):
+        return None
+    return steps_of(found["config"])
+
+
+def open_folder(output: Path, config: dict[str, Any], minutes: float | None = None) -> None:
+    """Make the folder ready for this training, new, resumed or of another length.
+
+    What an interrupted save left is deleted; the finished model of a shorter training is moved aside.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
         for partial in output.glob(".*.partial"):
             shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
-        if not (output / MANIFEST).is_file():
-            write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
+        before = recorded_steps(output)
+        if before is not None and before != steps_of(config) and (output / "model").is_dir():
+            aside = output / f"model-{before:07d}"
+            shutil.rmtree(aside, ignore_errors=True)
+            (output / "model").rename(aside)
+        if before != steps_of(config):
+            begun = read_training(output) or {"versions": library_versions()}
+            write_json(output / MANIFEST, begun | {"config": config, "minutes": minutes})
     except OSError as error:
         raise UserError(
             "output", f"'{output}' cannot be written ({error.strerror})", "choose another `output`"
@@ -134,7 +188,7 @@ def check_settings(model: Pretraining, trainer: L.Trainer) -> None:
         raise UserError(
             "trainer.max_steps",
             "not given",
-            "the learning rate falls to 0 over them: try `trainer.max_steps` 10000",
+            "the learning rate falls to 0 over them: try `trainer.max_steps` 10000, or `minutes` 30",
         )
     if trainer.max_steps <= model.denoising_from:
         raise UserError(
@@ -147,7 +201,25 @@ def check_settings(model: Pretraining, trainer: L.Trainer) -> None:
         raise UserError("trainer.precision", f"{trainer.precision} would round the averages", f"use {known}")
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
+def save_last(trainer: L.Trainer, folder: Path, every: int) -> None:
+    """Keep the last step too, so that a finished training can be lengthened; all processes must call this."""
+    if trainer.global_step == trainer.max_steps and trainer.global_step % every:
+        trainer.save_checkpoint(folder / f"{trainer.global_step:07d}.ckpt")
+
+
+def keep_last(checkpoints: Path, finished: Path) -> None:
+    """Move the last checkpoint to where a finished training has it, and delete the others."""
+    last = latest_checkpoint(checkpoints, finished)
+    if last is not None and last.parent != finished:
+        finished.mkdir(exist_ok=True)
+        last = last.rename(finished / last.name)
+    for other in finished.glob("*.ckpt"):
+        if other != last:
+            other.unlink()
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def latest_checkpoint(*folders: Path) -> Path | None:
     """The checkpoint of the highest step; one that a kill cut short has no table of contents and does not count."""
-    whole = [path for path in folder.glob("*.ckpt") if zipfile.is_zipfile(path)]
+    whole = [path for folder in folders for path in folder.glob("*.ckpt") if zipfile.is_zipfile(path)]
     return max(whole, key=lambda path: int(path.stem), default=None)

@@ -1,30 +1,16 @@
-"""How far is the run? A progress bar that counts images, their rate, and the time left."""
+"""How far is a predict loop? Images done, their rate, and the time left."""
 
 from typing import Any
 
 import lightning as L
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.completed / task.elapsed if task.elapsed else 0:.1f} images/s", style="cyan")
+from augment.runtime.progress import Meter
 
 
 class ImageProgress(L.Callback):
     """Shows images done, images per second and time left, on the first process of a run.
 
-    Every process works at its own share; the bar shows the first one's, and says so where there are several.
+    Every process works at its own share; the first one's is shown, and said to be so where there are several.
 
     Args:
         label: What is being done.
@@ -32,7 +18,7 @@ class ImageProgress(L.Callback):
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self._progress: Progress | None = None
+        self._meter: Meter | None = None
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar."""
@@ -41,17 +27,8 @@ class ImageProgress(L.Callback):
         if not trainer.is_global_zero or not total:
             return
         share = f" (process 1 of {trainer.world_size})" if trainer.world_size > 1 else ""
-        self._progress = Progress(
-            TextColumn(f"{self.label}{share}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=Console(stderr=True),
-        )
-        self._progress.start()
-        self._task = self._progress.add_task(self.label, total=total)
+        self._meter = Meter(f"{self.label}{share}", total, "images")
+        self._meter.start()
 
     def on_predict_batch_end(
         self,
@@ -63,8 +40,8 @@ class ImageProgress(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count the batch."""
-        if self._progress is not None:
-            self._progress.advance(self._task, len(batch))
+        if self._meter is not None:
+            self._meter.advance(len(batch))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bar."""
@@ -75,6 +52,6 @@ class ImageProgress(L.Callback):
         self._close()
 
     def _close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._meter is not None:
+            self._meter.stop()
+            self._meter = None

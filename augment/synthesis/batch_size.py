@@ -130,7 +130,7 @@ def settled_recipe(
 ) -> Recipe:
     """The recipe with a number for the batch size `auto`, found before the recipe is frozen.
 
-    A dataset that is resumed keeps its number. Otherwise sizes are tried on the device.
+    A dataset that is resumed or grows keeps its number. Otherwise sizes are tried on the device.
 
     Args:
         recipe_of: Freezes a plan into a recipe.
@@ -147,8 +147,7 @@ def settled_recipe(
         return recipe_of(plan)
     begun = begun_batch_size(output)
     likely = recipe_of(replace(plan, batch_size=begun or 1))
-    check_folder(output, describe_dataset(likely.describe()), overwrite)
-    if begun is not None and read_manifest(output)["fingerprint"] == likely.fingerprint:
+    if check_folder(output, describe_dataset(likely.describe()), overwrite):
         return likely
     return recipe_of(replace(plan, batch_size=find_batch_size(model, likely.prompt_of(0), make_trainer)))
 

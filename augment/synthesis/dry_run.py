@@ -10,7 +10,7 @@ from PIL import Image
 from rich.table import Table
 
 from augment.dataset.folder import check_folder
-from augment.dataset.manifest import describe_dataset, read_manifest
+from augment.dataset.manifest import describe_dataset
 from augment.dataset.shard_writer import encode_image
 from augment.dataset.verify import unfinished
 from augment.errors import UserError
@@ -70,8 +70,10 @@ def estimate(
     Raises:
         UserError: As the run itself would, or if a batch does not fit into memory.
     """
-    check_folder(output, describe_dataset(recipe.describe()), overwrite)
-    images, inversions = outstanding(model, recipe, output, bank)
+    begun = check_folder(output, describe_dataset(recipe.describe()), overwrite)
+    missing = unfinished(output, recipe.shards) if begun else range(len(recipe.shards))
+    images = sum(len(recipe.shards[n]) for n in missing)
+    inversions = outstanding(model, recipe, bank)
     backbone = model.backbone
     backbone.cast(model.precision)
     model.to(device)
@@ -111,17 +113,13 @@ RECORD_BYTES = 4096
 """Of an image's record, its label and three tar headers, in blocks of 512."""
 
 
-def outstanding(model: Synthesizer, recipe: Recipe, output: Path, bank: Path) -> tuple[int, int]:
-    """Images still to be made, and images still to be inverted or encoded."""
-    shards = recipe.shards
-    missing = list(range(len(shards)))
-    if (output / "dataset.json").is_file() and read_manifest(output)["fingerprint"] == recipe.fingerprint:
-        missing = unfinished(output, shards)
+def outstanding(model: Synthesizer, recipe: Recipe, bank: Path) -> int:
+    """Images still to be inverted or encoded."""
     latents = recipe.method.latents
     keys = latent_keys(model.backbone, recipe.few_shot, recipe.prompts, recipe.model.inversion, latents)
     stored = LatentBank(bank, recipe.model.backbone)
     wanted = {key for members in keys.values() for key in members}
-    return sum(len(shards[n]) for n in missing), sum(key not in stored for key in wanted)
+    return sum(key not in stored for key in wanted)
 
 
 def evaluations_per_inversion(model: Synthesizer, prompt: str) -> float:

@@ -14,10 +14,10 @@ import torch
 
 from augment.dataset.card import write_card
 from augment.dataset.folder import check_folder
-from augment.dataset.manifest import close_folder, describe_dataset, write_run
+from augment.dataset.manifest import RUN, close_folder, describe_dataset, write_run
 from augment.dataset.preview import PREVIEW, write_preview
 from augment.dataset.reader import is_complete
-from augment.dataset.shard_writer import shard_name
+from augment.dataset.shard_writer import committed_sha256, shard_name
 from augment.errors import UserError
 from augment.images.origin import describe_source
 from augment.images.sources import ImageSource
@@ -49,6 +49,8 @@ def synthesize(
     show_progress: bool = True,
 ) -> Path:
     """Write the synthetic dataset, inverting first what the bank lacks; finished shards are kept.
+
+    A dataset of the same recipe with fewer images per class grows: full shards stay as they are.
 
     Args:
         model: The backbone and sampler that the recipe was made for.
@@ -103,7 +105,21 @@ def synthesize(
     loader = SynthesisLoader(recipe, output, overwrite, inverted.bank, inverted.keys, shape)
     writer = ShardWriter(output, recipe.plan.image_format)
     trainer = make_trainer([writer, *progress_bar("synthesize", show_progress)])
-    trainer.predict(model, datamodule=loader, return_predictions=False)
+
+    def account(images: int, fitted: dict[str, int]) -> None:
+        seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
+        profiler = profiler_of(trainer)
+        profile = profiler.report(sum(seconds.values())) if isinstance(profiler, StageProfiler) else None
+        described = describe_source(source)
+        write_run(output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile, described)
+
+    try:
+        trainer.predict(model, datamodule=loader, return_predictions=False)
+    except BaseException:  # SIGTERM too; a killed process leaves no account
+        made = sum(len(recipe.shards[n]) for n in loader.pending if committed(output, recipe, n))
+        if made and trainer.is_global_zero:
+            account(made, {})
+        raise
     wait_for_all(trainer, output)
     stages = {"inverting": inverted.fitted, "denoising": model.denoising.fitted, "decoding": model.decoding.fitted}
     fitted = smallest(stages, trainer)
@@ -113,18 +129,20 @@ def synthesize(
         missing = [shard_name(n) for n, s in enumerate(shards) if not is_complete(output / shard_name(n), s)]
         if missing:
             raise UserError("output", f"{', '.join(missing)} in '{output}' not written", "run the same command again")
-        seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}
-        if images or not (output / "run.json").is_file():
-            profiler = profiler_of(trainer)
-            profile = profiler.report(sum(seconds.values())) if isinstance(profiler, StageProfiler) else None
-            described = describe_source(source)
-            write_run(output, device_name(trainer), trainer.world_size, images, seconds, fitted, profile, described)
+        if images or not (output / RUN).is_file():
+            account(images, fitted)
         close_folder(output, shards)
         if not (output / "README.md").exists():  # whoever has edited it keeps it
             write_card(output)
         if images or not (output / PREVIEW).is_file():
             write_preview(output, source, recipe.few_shot)
     return output
+
+
+def committed(output: Path, recipe: Recipe, shard: int) -> bool:
+    """Whether a shard lies there as it was planned."""
+    path = output / shard_name(shard)
+    return committed_sha256(path) is not None and is_complete(path, recipe.shards[shard])
 
 
 def smallest(stages: dict[str, int | None], trainer: L.Trainer) -> dict[str, int]:

@@ -15,7 +15,8 @@ class Plan:
     """Size and layout of a dataset. All of it decides the bytes, so all of it is part of the fingerprint.
 
     Args:
-        per_class: Images per class.
+        per_class: Images per class. A finished or unfinished dataset grows when the same command asks for more: full
+            shards stay, the last one is made anew if it has room.
         shard_size: Images per shard: the unit of work, of resumption and of distribution over processes.
         batch_size: Images per call of the networks; a batch never crosses a shard's edge. `auto` tries on the device
             what is fastest, once per dataset.
@@ -45,6 +46,7 @@ def plan_shards(plan: Plan, labels: Sequence[int]) -> list[tuple[Sample, ...]]:
     """Deal all samples into shards: a pure function of the plan, so that any process can work on any shard.
 
     Shards interleave the classes, so any prefix of the shards is balanced; within a shard samples are sorted by key.
+    More images per class change no full shard: only the last one, if it has room, and what follows it.
     """
     if len(labels) and (max(labels) > 9999 or plan.per_class > 1_000_000):
         raise UserError(

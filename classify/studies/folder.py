@@ -171,7 +171,7 @@ class StudyFolder:
         return shard if shard.is_file() else None
 
     def seconds_of_synthesis(self, name: str, images: int) -> float | None:
-        """What `images` images of a set cost by the speed of the last run; None if that left no time to tell it by."""
+        """What `images` images of a set cost by the speed of its runs; None if that left no time to tell it by."""
         run = json.loads((self.dataset(name) / "run.json").read_text(encoding="utf-8"))
         return run["seconds"]["synthesize"] * images / run["images"] if run["images"] else None
 

@@ -7,15 +7,8 @@ from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from augment.runtime.progress import Meter
 from classify.studies.grid import Group
 from classify.studies.runner import Event, Runner
 
@@ -34,28 +27,16 @@ class StudyProgress:
         self.failed: list[str] = []
         self.done, self.total = finished, total
         self._running: list[str] = []
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("cells"),
-            TimeElapsedColumn(),
-            TextColumn("gone,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=Console(stderr=True),
-            speed_estimate_period=A_DAY,
-        )
-        self._all = self._bar.add_task("study", total=total, completed=finished)
+        self._meter = Meter("study", total, "cells", finished, speed_seconds=A_DAY, rate=False)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._meter.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._meter.stop()
 
     def tell(self, event: Event) -> None:
         """Take note of what happened to a cell."""
@@ -65,11 +46,11 @@ class StudyProgress:
         else:
             if name in self._running:  # a process may die before it says what it is at
                 self._running.remove(name)
-            self._bar.advance(self._all)
+            self._meter.advance()
         if event.kind == "failed":
             self.failed.append(f"{name}: {event.text}")
         self.done += event.kind == "done"
-        self._bar.update(self._all, description=" | ".join(self._running) or "study")
+        self._meter.describe(" | ".join(self._running))
 
 
 def announce(runner: Runner, left: Sequence[Group], total: int) -> None:

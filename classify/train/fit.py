@@ -15,6 +15,7 @@ from augment.runtime.files import write_json
 from augment.runtime.loggers import LoggerName, close_logger, make_logger
 from augment.runtime.quiet import quietly
 from augment.runtime.settings import checked
+from augment.runtime.step_bar import StepProgress
 from classify.train.batches import Batches
 from classify.train.card import write_card
 from classify.train.classifier import Classifier
@@ -124,7 +125,8 @@ def fit(
     model = Classifier(data.num_classes, **settings)
     curves = make_logger(logger, output / "curves", output.name)
     options = TRAINER | {"default_root_dir": output, "logger": curves, "enable_progress_bar": show_progress}
-    trainer = L.Trainer(max_steps=steps, devices=1, **options)
+    bar: list[L.Callback] = [StepProgress("fit")] if show_progress else []
+    trainer = L.Trainer(max_steps=steps, devices=1, callbacks=bar, **options)
     try:
         return train_and_save(
             model, data, trainer, output, extractor, extractor_weights, reference, half, near_duplicates

@@ -18,6 +18,17 @@ def test_images_rate_and_time_left_are_shown(job: Job, tmp_path: Path, capsys: p
         assert re.search(rf"{label} .*{count}/{count} +[\d.]+ images/s +[\d:]+ left", error), error
 
 
+def test_the_bank_is_announced_where_it_is_made(job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    job.synthesize(tmp_path / "one", per_class=1)
+    (bank,) = (tmp_path / "bank").iterdir()
+    assert f"inverting 9 images into '{bank}'" in caplog.text
+    caplog.clear()
+    job.synthesize(tmp_path / "two", "--method", "fix/0", per_class=1)
+    assert "images into" not in caplog.text
+    job.synthesize(tmp_path / "three", "--method", "sdedit", per_class=1)
+    assert "encoding 9 images into" in caplog.text
+
+
 def test_a_resumed_run_counts_what_is_left(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job.synthesize(tmp_path / "out")
     (tmp_path / "out" / "train-000001.tar").unlink()
