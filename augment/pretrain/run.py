@@ -16,7 +16,7 @@ from augment.pretrain.base import Pretraining
 from augment.pretrain.card import CARD, Reconstruction, write_model_card
 from augment.pretrain.data import PretrainData
 from augment.pretrain.pictures import TrainingPictures
-from augment.runtime.claim import check_same, read_claim
+from augment.runtime.claim import check_configuration, check_outside
 from augment.runtime.files import partial_path, write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
@@ -55,6 +55,7 @@ def pretrain(
     Raises:
         UserError: If the folder holds something else, or the settings contradict each other.
     """
+    check_outside(output, data.source.folders)
     folder = output / "model"
     tested = data.source.test  # so that a folder that does not exist is found before the training is spent
     average = DenoiserAverage()
@@ -101,13 +102,7 @@ def check_folder(output: Path, config: dict[str, Any]) -> None:
     Raises:
         UserError: If it does.
     """
-    found = read_claim(output, MANIFEST, "training")
-    if found is None:
-        return
-    begun = found.get("config")
-    if not isinstance(begun, dict):
-        raise UserError("output", f"'{output / MANIFEST}' cannot be read", "choose another `output`")
-    check_same(output, "training", begun, config, "choose another `output` or delete it")
+    check_configuration(output, MANIFEST, "training", config, "choose another `output` or delete it")
 
 
 def open_folder(output: Path, config: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Whose is an output folder? A file in it says what work it holds; a folder of anything else is refused."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,38 @@ def read_object(path: Path, argument: str, remedy: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(argument, f"'{path}' holds no JSON object but {type(content).__name__}", remedy)
     return content
+
+
+def check_configuration(folder: Path, marker: str, kind: str, config: Mapping[str, Any], remedy: str) -> None:
+    """Refuse a folder that holds anything but work of this configuration, which its marker has as `config`.
+
+    Raises:
+        UserError: If it does.
+    """
+    found = read_claim(folder, marker, kind)
+    if found is None:
+        return
+    begun = found.get("config")
+    if not isinstance(begun, dict):
+        raise UserError("output", f"'{folder / marker}' cannot be read", "choose another `output`")
+    check_same(folder, kind, begun, config, remedy)
+
+
+def check_outside(folder: Path, sources: Iterable[Path], argument: str = "output") -> None:
+    """Refuse to write among the real images, where a folder would be taken for one of their classes.
+
+    Args:
+        folder: Where work is to be written.
+        sources: Folders of images.
+        argument: What the folder is called where it is given.
+
+    Raises:
+        UserError: If it is one of them, or lies in one.
+    """
+    for source in sources:
+        if folder.resolve().is_relative_to(source.resolve()):
+            problem = f"'{folder}' lies in '{source}', where the real images are read from"
+            raise UserError(argument, problem, f"choose a folder outside of '{source}'")
 
 
 def check_same(folder: Path, kind: str, found: Mapping[str, Any], wanted: Mapping[str, Any], remedy: str) -> None:

@@ -12,7 +12,9 @@ from typing import Any, Literal
 import lightning as L
 import torch
 
-from augment.dataset.manifest import read_manifest
+from augment.dataset.folder import check_folder
+from augment.dataset.manifest import describe_dataset, read_manifest
+from augment.dataset.verify import check_unaltered
 from augment.errors import UserError
 from augment.inversion.fill import invert
 from augment.measure.adequacy import Adequacy, measure_adequacy
@@ -23,6 +25,7 @@ from augment.runtime.loggers import close_logger, make_logger
 from augment.runtime.trainer import QUIET_TRAINER
 from augment.synthesis.batch_size import settled_recipe
 from augment.synthesis.pipeline import synthesize
+from augment.synthesis.recipe import Recipe
 from augment.synthesis.synthesizer import Synthesizer
 from classify.studies.folder import StudyFolder
 from classify.studies.grid import Cell, Group
@@ -148,7 +151,10 @@ class Runner:
             return Made(None, {}, [], 0.0)
         name = self.study.set_name(wanted)
         dataset = self.folder.dataset(name)
-        made = self.folder.set_note(name) or self._make_set(wanted, name)
+        made = self.folder.set_note(name)
+        if made is None or not self._is_whole(wanted, dataset):
+            anew = self._make_set(wanted, name)
+            made = made or anew  # what was measured is true of the same bytes, but a repair tells nothing of the cost
         if "metrics" not in made:
             self.folder.write_set_note(name, made)  # the sampling's account is kept should the measuring be interrupted
             few_shot = few_shot_set(self.study, wanted.shots, wanted.seed)
@@ -158,6 +164,23 @@ class Runner:
             self.folder.write_set_note(name, made)
         return Made(dataset, made["metrics"], made["caveats"], made["seconds"])
 
+    def _is_whole(self, wanted: WantedSet, dataset: Path) -> bool:
+        """Whether the set that lies there is the wanted one, with all its shards as they were made.
+
+        Raises:
+            UserError: If it is another dataset.
+        """
+        if not check_folder(dataset, describe_dataset(self._recipe(wanted, dataset).describe()), overwrite=False):
+            return False
+        try:
+            check_unaltered(dataset)
+        except UserError:
+            return False
+        return True
+
+    def _recipe(self, wanted: WantedSet, dataset: Path) -> Recipe:
+        return settled_recipe(partial(recipe_of, self.study, wanted), wanted.plan, self.synthesizer, dataset)
+
     def _make_set(self, wanted: WantedSet, name: str) -> dict[str, Any]:
         statistics = StartStatistics()
 
@@ -165,7 +188,7 @@ class Runner:
             return L.Trainer(devices=1, callbacks=[*callbacks, statistics], **QUIET_TRAINER)
 
         model, source, dataset = self.synthesizer, self.study.source, self.folder.dataset(name)
-        recipe = settled_recipe(partial(recipe_of, self.study, wanted), wanted.plan, model, dataset)
+        recipe = self._recipe(wanted, dataset)
         synthesize(model, source, recipe, dataset, self.folder.bank, False, make_trainer, show_progress=False)
         # A resumed run made only some of the images; the cost of all of them is what methods are compared by. One that
         # was killed before it noted its time left nothing to tell it by.

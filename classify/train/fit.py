@@ -11,13 +11,16 @@ from augment.dataset.manifest import read_manifest
 from augment.errors import UserError
 from augment.images.sources import ImageFolder, ImageSource
 from augment.measure.reference import Reference, make_reference
+from augment.runtime.claim import check_configuration, check_outside
 from augment.runtime.files import write_json
+from augment.runtime.fingerprint import library_versions
 from augment.runtime.loggers import LoggerName, close_logger, make_logger
 from augment.runtime.quiet import quietly
 from augment.runtime.settings import checked
 from classify.train.batches import Batches
 from classify.train.card import write_card
 from classify.train.classifier import Classifier
+from classify.train.configuration import describe_fit
 from classify.train.data import ClassificationData
 from classify.train.leaks import NearDuplicates, find_leaks
 from classify.train.trial import fit_and_test
@@ -29,6 +32,9 @@ TRAINER: dict[str, Any] = {
     "use_distributed_sampler": False,
 }
 """What Lightning's trainer is told: the last weights are the classifier, and the data module deals to processes."""
+
+MANIFEST = "fit.json"
+"""Says what the output folder holds: everything that decided the classifier."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def fit(
     The same settings give the same classifier, and the numbers of `classify fit`. The test images choose nothing.
 
     Args:
-        output: Folder to write `classifier/`, `results.json` and `curves/` to.
+        output: Folder to write `classifier/`, `results.json`, `curves/` and `fit.json`, which describes them, to.
         source: Gives the few-shot pool and the test images.
         classifier: timm's name of the network, or the settings of `Classifier`, such as
             `{"name": "resnet50", "pretrained": True, "lr": 3e-4}`.
@@ -105,7 +111,8 @@ def fit(
         The accuracies, all metrics, and where the files lie.
 
     Raises:
-        UserError: If a setting is wrong, an image cannot be read, or the synthetic set was made from other images.
+        UserError: If a setting is wrong, an image cannot be read, the synthetic set was altered or made from other
+            images, or the output folder holds something else, such as a classifier of another configuration.
 
     Example:
         >>> import augment, classify
@@ -156,12 +163,19 @@ def train_and_save(
         UserError: As `fit`.
     """
     measured = {"extractor": extractor, "reference": reference, "extractor_weights": extractor_weights}
+    check_outside(output, data.source.folders)
     check_synthetic_settings(data, measured)
+    config = describe_fit(model, data, trainer, measured | {"half": half})
+    if trainer.is_global_zero:  # the others may come when it has begun to write
+        check_configuration(output, MANIFEST, "classifier", config, "choose another `output`")
     model.check_size(data.batches.image_size)
     real = None
     if trainer.is_global_zero and data.synthetic is not None and extractor is not None:
         real = real_features(data.synthetic, data, extractor, extractor_weights, reference)
     leaks = find_leaks(data.source, [data.few_shot], near_duplicates)
+    if trainer.is_global_zero:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
     fitted = fit_and_test(model, data, trainer)
     metrics = fitted.results | {"seconds": fitted.seconds}
     if leaks:
@@ -169,7 +183,6 @@ def train_and_save(
     results, classifier = output / "results.json", output / "classifier"
     card = classifier / "README.md"
     if trainer.is_global_zero:
-        output.mkdir(parents=True, exist_ok=True)
         write_json(results, metrics)
         model.save(classifier, data.few_shot.classes, data.batches.image_size, half)
         if real is not None and data.synthetic is not None:
