@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from augment.dataset.folder import check_folder
 from augment.dataset.manifest import read_finished, read_manifest
 from augment.dataset.reader import broken_images, is_complete, shard_keys
 from augment.dataset.shard_writer import Sample, committed_sha256, shard_name
@@ -70,6 +71,21 @@ def check_unaltered(folder: Path, argument: str = "dataset") -> None:
             continue
         remedy = "run the same `augment synthesize` command again; `augment verify` names all that is wrong"
         raise UserError(argument, f"{name} of '{folder}' {fault}", remedy)
+
+
+def is_whole(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a folder holds the dataset that the manifest describes, finished, with its shards as they were made.
+
+    Raises:
+        UserError: If it holds another dataset, or something else.
+    """
+    if not check_folder(folder, manifest, overwrite=False):
+        return False
+    try:
+        check_unaltered(folder)
+    except UserError:
+        return False
+    return True
 
 
 @cache

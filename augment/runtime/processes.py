@@ -1,14 +1,17 @@
 """What ends a run of several processes early, and does the run notice? SIGTERM, a dead process, a foreign folder."""
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from multiprocessing.connection import wait
 from pathlib import Path
 from subprocess import Popen
 from types import FrameType
@@ -133,6 +136,29 @@ class Companions(L.Callback):
                 how = f"was killed by signal {-code}" if code < 0 else f"stopped with exit code {code}"
                 return f"process {number} of {len(self._children) + 1} {how}"
         return None
+
+
+def end_with_parent() -> None:
+    """End this process of a pool at once when the one that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait_and_end(sentinel: int) -> None:
+        wait([sentinel])
+        os._exit(1)  # nobody listens any more; what is written appears whole or not at all
+
+    threading.Thread(target=wait_and_end, args=(parent.sentinel,), name="parent", daemon=True).start()
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started in this block never hear Ctrl-C, which a terminal sends to all: this one decides."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @cache
