@@ -71,7 +71,8 @@ def test_a_study_that_runs_already_is_not_run_twice(
     args = ["study", "--config", str(config), "--output", str(tmp_path)]  # an empty folder is fine
     monkeypatch.setattr("classify.studies.study.run", lambda runner: [])
     monkeypatch.setattr("classify.commands.study.write_report", lambda folder: None)
-    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); sys.stdin.read()"
+    code = "import sys, filelock\nlock = filelock.FileLock(sys.argv[1]); lock.acquire()\nprint('held', flush=True)\n"
+    code += "sys.stdin.read()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], stdin=pipe, stdout=pipe) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
