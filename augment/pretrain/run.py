@@ -17,7 +17,7 @@ from augment.pretrain.card import CARD, Reconstruction, write_model_card
 from augment.pretrain.data import PretrainData
 from augment.pretrain.pictures import TrainingPictures
 from augment.runtime.claim import check_configuration, check_outside
-from augment.runtime.files import partial_path, write_json
+from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
 
@@ -78,9 +78,8 @@ def pretrain(
     if not trainer.is_global_zero:
         return []
     if not trained:
-        partial = partial_path(folder)
-        model.save(partial)
-        partial.rename(folder)
+        with whole_folder(folder) as partial:
+            model.save(partial)
     rows = write_model_card(folder, model, data.source, tested, command)
     shutil.rmtree(output / "checkpoints", ignore_errors=True)
     return rows

@@ -12,9 +12,10 @@ from augment.errors import UserError
 from augment.images.sources import ImageFolder, ImageSource
 from augment.measure.reference import Reference, make_reference
 from augment.runtime.claim import check_configuration, check_outside
-from augment.runtime.files import write_json
+from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.loggers import LoggerName, close_logger, make_logger
+from augment.runtime.processes import Companions
 from augment.runtime.quiet import quietly
 from augment.runtime.settings import checked
 from classify.train.batches import Batches
@@ -150,6 +151,7 @@ def train_and_save(
     reference: str | Path | None = None,
     half: bool = False,
     near_duplicates: NearDuplicates = "warn",
+    companions: Companions | None = None,
 ) -> FitResult:
     """What `fit` and the command do with a model, data and a trainer of any number of processes; the first one writes.
 
@@ -158,6 +160,7 @@ def train_and_save(
         data: What it is trained and tested on.
         trainer: Knows the number of steps.
         output: See `fit`, as the other arguments.
+        companions: Starts and watches the other processes.
 
     Raises:
         UserError: As `fit`.
@@ -176,6 +179,8 @@ def train_and_save(
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
+    if companions is not None:
+        companions.launch(trainer)  # not before this process has found what is wrong
     fitted = fit_and_test(model, data, trainer)
     metrics = fitted.results | {"seconds": fitted.seconds}
     if leaks:
@@ -184,7 +189,8 @@ def train_and_save(
     card = classifier / "README.md"
     if trainer.is_global_zero:
         write_json(results, metrics)
-        model.save(classifier, data.few_shot.classes, data.batches.image_size, half)
+        with whole_folder(classifier) as partial:
+            model.save(partial, data.few_shot.classes, data.batches.image_size, half)
         if real is not None and data.synthetic is not None:
             found = real.measure(data.synthetic, data.source, data.few_shot)
             metrics |= found.values | {"caveats": found.caveats}
