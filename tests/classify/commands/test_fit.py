@@ -13,6 +13,7 @@ import timm
 import torch
 from conftest import COLOURS, SIDE, make_images, mtimes, run_program
 from fitting import expected_calibration_error, fit_args
+from safetensors import SafetensorError
 
 from augment.cli import main as augment_main
 from augment.images.pixels import to_tensor
@@ -90,6 +91,24 @@ def test_fit_of_the_same_configuration_may_be_run_again(
     main(fit_args(copy, moved, test_folder, "--trainer.max_steps", "1"))
     results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (once, copy)]
     assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0}
+
+
+def test_fit_on_a_full_disk_keeps_its_results(
+    train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(network: object, folder: str, **_: object) -> None:
+        Path(folder).mkdir(parents=True)
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    args = fit_args(tmp_path / "out", train_folder, test_folder, "--trainer.max_steps", "1")
+    monkeypatch.setattr("classify.train.classifier.save_for_hf", full)
+    error = fails(main, args, 1)
+    problem = rf"output: '{tmp_path}/out/classifier' could not be written \(.*No space left on device.*\)"
+    assert re.fullmatch(rf"classify fit: {problem}; finished work is kept: run the same command again .*\n", error)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fit.json", "results.json"]
+    monkeypatch.undo()
+    main(args)
+    assert (tmp_path / "out" / "classifier" / "README.md").is_file()
 
 
 def test_fit_never_writes_among_other_files(
