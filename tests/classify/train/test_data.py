@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from augment.dataset.shards import committed_sha256
 from conftest import SIDE, make_images, paint
 from fitting import STILL, pixels
 from PIL import Image
 
 from augment.dataset.reader import read_shard, shard_keys
-from augment.dataset.shard_writer import ShardFile, encode_image
+from augment.dataset.shard_writer import ShardFile, committed_sha256, encode_image
 from augment.errors import UserError
 from augment.images.sources import ImageFolder
 from augment.runtime.files import file_sha256
