@@ -57,7 +57,7 @@ def test_fit_trains_tests_and_saves(
         ("--model.lr", "0.1", "model.lr: 0.001 there, 0.1 here"),
         ("--data.batches.hflip", "0", "data.batches.hflip: 0.5 there, 0.0 here"),
         ("--data.shots", "2", "data.shots: 3 there, 2 here"),
-        ("--seed_everything", "7", "seed_everything: 0 there, 7 here"),
+        ("--seed", "7", "data.seed: 0 there, 7 here"),
         ("--trainer.max_steps", "2", "trainer.max_steps: 1 there, 2 here"),
         ("--half", "true", "half: False there, True here"),
     ],
