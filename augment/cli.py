@@ -1,6 +1,8 @@
 """The `augment` command: one sub-command per job, each with complete --help and --print_config."""
 
 import errno
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -45,6 +47,9 @@ UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM
 """A disk that is full or not to be written: the user's to mend, wherever the program meets it."""
 
 
+INTERRUPTED = "stopped by Ctrl-C; finished work is kept, run the same command again"
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake is printed as one line and exits with 1."""
     run(COMMANDS, PAGES, USAGE, "augment", args)
@@ -77,8 +82,13 @@ def run(commands: dict[str, str], pages: dict[str, Page], usage: str, program: s
     except UserError as error:
         fail(f"{program} {words[0]}", running.say(error), 2)
     module, _, function = commands[words[0]].partition(":")
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         getattr(import_module(module), function)(spelt)
+    except KeyboardInterrupt:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one of the processes of a run speaks
+            print(f"{program} {words[0]}: {INTERRUPTED}", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
@@ -90,6 +100,9 @@ def run(commands: dict[str, str], pages: dict[str, Page], usage: str, program: s
         if type(error).__name__ != "MisconfigurationException":
             raise
         fail(f"{program} {words[0]}", str(error))
+    finally:
+        if signal.getsignal(signal.SIGINT) != interrupt:  # a command answers Ctrl-C itself while it runs
+            signal.signal(signal.SIGINT, interrupt)
 
 
 def fail(command: str, text: str, code: int = 1) -> NoReturn:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,20 @@ def same(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) ->
     assert before.keys() == after.keys()
     for name, row in before.items():
         assert after[name] | {"seconds": 0} == row | {"seconds": 0}
+
+
+@dataclass
+class Sleeper:
+    """Says which process it is in, and sleeps. A spawned process must be able to import it."""
+
+    folder: Path
+    synthesizer: nn.Module = field(default_factory=nn.Identity)
+
+    def run(self, group: Group) -> Iterator[Event]:
+        hears = signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        (self.folder / str(os.getpid())).write_text("hears Ctrl-C" if hears else "deaf to Ctrl-C")
+        time.sleep(600)
+        yield Event("done", group.cells[0])
 
 
 @dataclass

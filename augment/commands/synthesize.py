@@ -22,6 +22,7 @@ from augment.images.sources import ImageSource
 from augment.inversion.fill import bank_folder
 from augment.mix.draws import Mixing
 from augment.mix.registry import MethodName
+from augment.runtime.claim import check_outside
 from augment.runtime.processes import Companions
 from augment.runtime.profile import StageProfiler, profile_table
 from augment.runtime.trainer import QUIET_TRAINER, MakeTrainer
@@ -165,6 +166,7 @@ def synthesize_command(args: list[str]) -> None:
     companions = Companions()
     cli = parse_synthesis("synthesize", args, GenerationCLI)
     options, model, output = cli.datamodule, cli.model, Path(cli.config.output).resolve()
+    check_outside(output, options.source.folders)
     profiler = StageProfiler()
     make_trainer = trainer_factory(cli, companions, profiler)
     begun = time.perf_counter()

@@ -1,10 +1,12 @@
 """Is a dataset whole? Every shard's hash, sample count and images, checked against the manifest."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from augment.dataset.manifest import read_manifest
+from augment.dataset.folder import check_folder
+from augment.dataset.manifest import read_finished, read_manifest
 from augment.dataset.reader import broken_images, is_complete, shard_keys
 from augment.dataset.shard_writer import Sample, committed_sha256, shard_name
 from augment.errors import UserError
@@ -68,6 +70,51 @@ def count_good(folder: Path, config: dict[str, Any], few_shot: Sequence[dict[str
         if find_fault(path, facts) is None:
             good.append(facts["samples"])
     return f"{len(good)} of {-(-images // size)} shards are good, {sum(good)} of {images} images"
+
+
+def check_unaltered(folder: Path, argument: str = "dataset") -> None:
+    """Refuse a finished dataset with a shard that is missing, or is not the one that was made.
+
+    Quick enough for every run that reads the set: a shard is hashed once in a process, as long as it is not touched.
+
+    Args:
+        folder: Made by `augment synthesize`.
+        argument: What the folder is called where it is given.
+
+    Raises:
+        UserError: Naming the first such shard.
+    """
+    for name, facts in read_finished(folder, argument)["shards"].items():
+        path = folder / name
+        if not path.is_file():
+            fault = "is missing"
+        elif untouched_sha256(path, path.stat().st_size, path.stat().st_mtime_ns) != facts["sha256"]:
+            fault = "is not the shard that was made"
+        else:
+            continue
+        remedy = "run the same `augment synthesize` command again; `augment verify` names all that is wrong"
+        raise UserError(argument, f"{name} of '{folder}' {fault}", remedy)
+
+
+def is_whole(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a folder holds the dataset that the manifest describes, finished, with its shards as they were made.
+
+    Raises:
+        UserError: If it holds another dataset, or something else.
+    """
+    if not check_folder(folder, manifest, overwrite=False):
+        return False
+    try:
+        check_unaltered(folder)
+    except UserError:
+        return False
+    return True
+
+
+@cache
+def untouched_sha256(path: Path, size: int, modified: int) -> str:
+    """Hash of a file that has this size and time stamp."""
+    return file_sha256(path)
 
 
 def find_fault(path: Path, facts: dict[str, Any]) -> str | None:

@@ -14,6 +14,7 @@ from augment.images.sources import ImageSource
 from augment.inversion.bank import LatentBank, LatentKey, encoded_key, latent_key
 from augment.inversion.inversion import Inversion, Quality
 from augment.inversion.inverter import BankWriter, InversionData, Inverter
+from augment.runtime.claim import check_outside
 from augment.runtime.processes import wait_for_all
 from augment.runtime.quiet import quietly
 from augment.runtime.trainer import MakeTrainer, default_trainer, progress_bar
@@ -83,6 +84,7 @@ def invert(
         >>> {label: len(keys) for label, keys in found.keys.items()}
         {3: 3, 8: 3}
     """
+    check_outside(Path(bank), source.folders, "bank")
     stored = LatentBank(Path(bank), backbone.identity)
     keys = latent_keys(backbone, few_shot, prompts, inversion, latents)
     if not keys:

@@ -67,7 +67,26 @@ def make_reference(
     Raises:
         UserError: If the extractor cannot be had, the pool lacks one of the classes, or an image cannot be read.
     """
-    network = Extractor(extractor, weights, image_size, "cuda" if torch.cuda.is_available() else "cpu")
+    return reference_of(make_extractor(extractor, weights, image_size), source, skip_bad, classes, cache)
+
+
+def make_extractor(extractor: str, weights: str | None, image_size: int) -> Extractor:
+    """The network alone, on the device where features are computed; see `make_reference`.
+
+    Raises:
+        UserError: If it cannot be had.
+    """
+    return Extractor(extractor, weights, image_size, "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def reference_of(
+    extractor: Extractor,
+    source: ImageSource,
+    skip_bad: bool = False,
+    classes: Collection[str] | None = None,
+    cache: Path | None = None,
+) -> Reference:
+    """The features of a source's pool, of an extractor that is there; see `make_reference`."""
     chosen = [item for item in source.pool if classes is None or source.classes[item.label] in classes]
     check_classes({source.classes[item.label] for item in chosen}, classes or ())
-    return Reference(network, source_features(network, source, chosen, skip_bad, cache))
+    return Reference(extractor, source_features(extractor, source, chosen, skip_bad, cache))

@@ -16,8 +16,8 @@ from augment.pretrain.base import Pretraining
 from augment.pretrain.card import CARD, Reconstruction, write_model_card
 from augment.pretrain.data import PretrainData
 from augment.pretrain.pictures import TrainingPictures
-from augment.runtime.claim import check_same, read_claim
-from augment.runtime.files import partial_path, write_json
+from augment.runtime.claim import check_outside, check_same, read_claim
+from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
 
@@ -63,6 +63,7 @@ def pretrain(
     Raises:
         UserError: If the folder holds something else, or the settings contradict each other.
     """
+    check_outside(output, data.source.folders)
     folder, checkpoints, finished = output / "model", output / "checkpoints", output / "finished"
     tested = data.source.test  # so that a folder that does not exist is found before the training is spent
     average = DenoiserAverage()
@@ -87,9 +88,8 @@ def pretrain(
     if not trainer.is_global_zero:
         return []
     if not trained:
-        partial = partial_path(folder)
-        model.save(partial)
-        partial.rename(folder)
+        with whole_folder(folder) as partial:
+            model.save(partial)
     keep_last(checkpoints, finished)
     return write_model_card(folder, model, data.source, tested, command)
 

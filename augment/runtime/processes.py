@@ -1,17 +1,21 @@
-"""What ends a run of several processes early, and does the run notice? SIGTERM, a dead process, a foreign folder."""
+"""What ends a run of several processes early, and does the run notice? Signals, a dead process, a foreign folder."""
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
 from pathlib import Path
 from subprocess import Popen
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 import lightning as L
@@ -28,13 +32,16 @@ SIGNALS = ("SIGTERM", "SIGUSR1")
 """Those that Lightning would handle itself: SIGUSR1 under SLURM, where its checkpoint would land among the shards."""
 
 KEPT = "finished work is kept, run the same command again"
+PARENT = "CHM_AUGMENT_PARENT"
+"""Environment variable with the id of the process that started this one, which may be gone before it looks."""
+
 POLL_SECONDS = 0.5
 APPEARS_WITHIN_SECONDS = 20.0
 """How long a network file system may take to show one machine's new file to another."""
 
 
 class Companions(L.Callback):
-    """Starts the other processes of a run, and ends this one in good order on SIGTERM, at once when another has died.
+    """Starts a run's other processes; ends this one in good order on SIGTERM or Ctrl-C, at once when another has died.
 
     Lightning's own watch would kill the first process without a word when another dies, the others would never learn
     that the first one is gone, and its handler of SIGTERM broadcasts from within the signal, which may hang. So the
@@ -48,10 +55,14 @@ class Companions(L.Callback):
         self._over = threading.Event()
         self._watching = False
         self._stopped = False
+        self._process = os.getpid()
         self._handlers: dict[signal.Signals, Any] = {}
         self._speaks = os.environ.get("LOCAL_RANK", "0") == "0"
         if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
             signal.signal(signal.SIGTERM, self._stop)
+            signal.signal(signal.SIGINT, self._stop)  # Lightning would leave without a word
+        if PARENT in os.environ:
+            self._watch_parent(int(os.environ[PARENT]))
 
     def launch(self, trainer: L.Trainer) -> None:
         """Start the trainer's other processes on this machine, if it runs by scripts and nobody else starts them.
@@ -72,11 +83,12 @@ class Companions(L.Callback):
             }
             command = [sys.executable, *sys.orig_argv[1:]]
             ranks = range(1, trainer.num_devices)
-            self._children = [Popen(command, env=os.environ | {"LOCAL_RANK": str(rank)}) for rank in ranks]
+            with deaf_to_interrupts():  # the terminal sends Ctrl-C to all; the first process decides
+                own = os.environ | {PARENT: str(os.getpid())}
+                self._children = [Popen(command, env=own | {"LOCAL_RANK": str(rank)}) for rank in ranks]
             self._watch(self._dead_child)
         elif environment.local_rank() > 0:
-            parent = os.getppid()
-            self._watch(lambda: "process 1 is gone" if os.getppid() != parent else None)
+            self._watch_parent(os.getppid())
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Remember the handlers that are in place before Lightning sets its own."""
@@ -105,26 +117,37 @@ class Companions(L.Callback):
                     signal.signal(number, handler)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
-        if self._stopped:  # the clean-up is not to be interrupted
+        if self._stopped or os.getpid() != self._process:  # the clean-up is not to be interrupted, a loader is told
             return
         self._stopped = True
         self._over.set()
         for child in self._children:
             child.terminate()
         if self._speaks:
-            print(f"stopped by SIGTERM; {KEPT}", file=sys.stderr)
-        raise SystemExit(TERMINATED)
+            how = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+            print(f"stopped by {how}; {KEPT}", file=sys.stderr)
+        raise SystemExit(128 + signum)
 
-    def _watch(self, died: Callable[[], str | None]) -> None:
+    def _watch_parent(self, parent: int) -> None:
+        one_line = os.environ.get("LOCAL_RANK") == "1"  # of all that are left, one speaks
+        self._watch(lambda: "process 1 is gone" if os.getppid() != parent else None, one_line)
+
+    def _watch(self, died: Callable[[], str | None], speaks: bool = True) -> None:
         def look() -> None:
             while not self._over.wait(POLL_SECONDS):
                 if (text := died()) is not None:
-                    print(f"{text}; {KEPT}", file=sys.stderr, flush=True)
+                    if speaks:
+                        print(f"{text}; {KEPT}", file=sys.stderr, flush=True)
                     for child in self._children:
                         child.kill()
                     os._exit(1)  # the main thread may hang in a call that waits for the dead
 
+        def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            time.sleep(2 * POLL_SECONDS)  # the death of another process may be the reason: the watch tells it shortly
+            sys.__excepthook__(kind, error, trace)
+
         self._watching = True
+        sys.excepthook = uncaught
         threading.Thread(target=look, name="companions", daemon=True).start()
 
     def _dead_child(self) -> str | None:
@@ -133,6 +156,30 @@ class Companions(L.Callback):
                 how = f"was killed by signal {-code}" if code < 0 else f"stopped with exit code {code}"
                 return f"process {number} of {len(self._children) + 1} {how}"
         return None
+
+
+def end_with_parent() -> None:
+    """End this process of a pool at once when the one that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait_and_end(sentinel: int) -> None:
+        wait([sentinel])
+        os._exit(1)  # nobody listens any more; what is written appears whole or not at all
+
+    threading.Thread(target=wait_and_end, args=(parent.sentinel,), name="parent", daemon=True).start()
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started in this block never hear Ctrl-C, which a terminal sends to all: this one decides."""
+    resource_tracker.ensure_running()  # multiprocessing's own, whose start would let the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @cache

@@ -22,6 +22,7 @@ from augment.errors import UserError
 from augment.images.origin import describe_source
 from augment.images.sources import ImageSource
 from augment.inversion.fill import bank_folder, invert
+from augment.runtime.claim import check_outside
 from augment.runtime.processes import wait_for_all
 from augment.runtime.profile import StageProfiler, profiler_of
 from augment.runtime.quiet import quietly
@@ -80,6 +81,7 @@ def synthesize(
         8
     """
     output = Path(output).resolve()
+    check_outside(output, source.folders)
     manifest = describe_dataset(recipe.describe())
     check_folder(output, manifest, overwrite)
     if recipe.method.latents == "inverted":

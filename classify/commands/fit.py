@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.commands.parsing import TrainingCLI, add_switch
+from augment.runtime.processes import Companions
 from classify.train.classifier import Classifier
 from classify.train.data import ClassificationData
 from classify.train.fit import TRAINER, FitResult, train_and_save
@@ -52,21 +53,24 @@ class FitCLI(TrainingCLI):
 
 def fit_command(args: list[str]) -> None:
     """Train one classifier, test it once, and save it with its results."""
+    companions = Companions()
     defaults = {"max_steps": 1000, **TRAINER}
     cli = FitCLI(Classifier, ClassificationData, "classify fit", args, 0, defaults)
-    config = cli.config
+    config, trainer = cli.config, cli.instantiate_trainer(callbacks=[companions])
     found = train_and_save(
         cli.model,
         cli.datamodule,
-        cli.trainer,
+        trainer,
         Path(config.output),
         config.extractor,
         config.extractor_weights,
         config.reference,
         config.half,
         config.near_duplicates,
+        companions,
     )
-    if cli.trainer.is_global_zero:
+    companions.close()
+    if trainer.is_global_zero:
         print_result(found, len(cli.datamodule.source.test))
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 from augment.dataset.shard_writer import shard_name
 from augment.errors import UserError
 from augment.measure.adequacy import Adequacy
-from augment.runtime.claim import check_same
+from augment.runtime.claim import check_same, read_claim
 from augment.runtime.files import write_json
 
 
@@ -68,9 +68,9 @@ class StudyFolder:
             wanted: See `Study.describe`.
 
         Raises:
-            UserError: If the folder holds a study of another configuration.
+            UserError: If the folder holds a study of another configuration, or something else.
         """
-        found = self._read("study.json")
+        found = read_claim(self.path, "study.json", "study")
         if found is None:
             return dict(wanted)
         joined = {**wanted, **{part: found[part] | wanted[part] for part in ("rows", "classifiers")}}

@@ -12,17 +12,20 @@ from typing import Any, Literal
 import lightning as L
 import torch
 
-from augment.dataset.manifest import read_manifest
+from augment.dataset.manifest import describe_dataset, read_manifest
+from augment.dataset.verify import is_whole
 from augment.errors import UserError
 from augment.inversion.fill import invert
 from augment.measure.adequacy import Adequacy, measure_adequacy
+from augment.measure.extractor import Extractor
 from augment.measure.latents import StartStatistics, norms_and_channels, summarize
-from augment.measure.reference import Reference, make_reference
+from augment.measure.reference import Reference, make_extractor, reference_of
 from augment.mix.registry import MethodName
 from augment.runtime.loggers import close_logger, make_logger
 from augment.runtime.trainer import QUIET_TRAINER
 from augment.synthesis.batch_size import settled_recipe
 from augment.synthesis.pipeline import synthesize
+from augment.synthesis.recipe import Recipe
 from augment.synthesis.synthesizer import Synthesizer
 from classify.studies.folder import StudyFolder
 from classify.studies.grid import Cell, Group
@@ -70,13 +73,23 @@ class Runner:
         return self.study.synthesizer
 
     @cached_property
+    def extractors(self) -> tuple[Extractor, ...]:
+        """The networks that measure the synthetic sets.
+
+        Raises:
+            UserError: If the weights of one cannot be had.
+        """
+        names, size = self.study.extractors, self.synthesizer.backbone.image_size
+        weights = [self.study.extractor_weights, *[None] * (len(names) - 1)]
+        return tuple(make_extractor(name, file, size) for name, file in zip(names, weights, strict=True))
+
+    @cached_property
     def references(self) -> tuple[Reference, ...]:
         """Each extractor and the real images' features, which the processes of a study share through a folder."""
-        study, size, cache = self.study, self.synthesizer.backbone.image_size, self.folder.features
-        weights = [study.extractor_weights, *[None] * (len(study.extractors) - 1)]
+        study, cache = self.study, self.folder.features
         return tuple(
-            make_reference(extractor, file, study.source, size, study.skip_bad, study.source.classes, cache)
-            for extractor, file in zip(study.extractors, weights, strict=True)
+            reference_of(extractor, study.source, study.skip_bad, study.source.classes, cache)
+            for extractor in self.extractors
         )
 
     def finished(self, cell: Cell) -> bool:
@@ -148,7 +161,11 @@ class Runner:
             return Made(None, {}, [], 0.0)
         name = self.study.set_name(wanted)
         dataset = self.folder.dataset(name)
-        made = self.folder.set_note(name) or self._make_set(wanted, name)
+        made = self.folder.set_note(name)
+        recipe = settled_recipe(partial(recipe_of, self.study, wanted), wanted.plan, self.synthesizer, dataset)
+        if made is None or not is_whole(dataset, describe_dataset(recipe.describe())):
+            anew = self._make_set(wanted, name, recipe)
+            made = made or anew  # what was measured is true of the same bytes, but a repair tells nothing of the cost
         if "metrics" not in made:
             self.folder.write_set_note(name, made)  # the sampling's account is kept should the measuring be interrupted
             few_shot = few_shot_set(self.study, wanted.shots, wanted.seed)
@@ -158,14 +175,13 @@ class Runner:
             self.folder.write_set_note(name, made)
         return Made(dataset, made["metrics"], made["caveats"], made["seconds"])
 
-    def _make_set(self, wanted: WantedSet, name: str) -> dict[str, Any]:
+    def _make_set(self, wanted: WantedSet, name: str, recipe: Recipe) -> dict[str, Any]:
         statistics = StartStatistics()
 
         def make_trainer(callbacks: list[L.Callback]) -> L.Trainer:
             return L.Trainer(devices=1, callbacks=[*callbacks, statistics], **QUIET_TRAINER)
 
         model, source, dataset = self.synthesizer, self.study.source, self.folder.dataset(name)
-        recipe = settled_recipe(partial(recipe_of, self.study, wanted), wanted.plan, model, dataset)
         synthesize(model, source, recipe, dataset, self.folder.bank, False, make_trainer, show_progress=False)
         # A resumed run made only some of the images; the cost of all of them is what methods are compared by. One that
         # was killed before it noted its time left nothing to tell it by.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from augment.errors import UserError
 from augment.mix.registry import MethodName
+from augment.runtime.claim import check_outside, kept_to_this_process
 from augment.runtime.quiet import quietly
 from classify.studies.folder import LastRun, StudyFolder
 from classify.studies.grid import Group
@@ -67,28 +68,43 @@ def study(settings: Study, command: str = "classify.study(...)") -> StudyFolder:
         4
     """
     folder = StudyFolder(settings.output)
+    check_outside(folder.path, settings.source.folders)
     check(settings, folder)
-    description = folder.agree(settings.describe())
+    folder.agree(settings.describe())
     runner = Runner(settings, folder)
-    left = [pending for group in settings.groups if (pending := unfinished(runner, group)).cells]
-    cells = settings.cells
-    progress = StudyProgress(len(cells), len(cells) - sum(len(group.cells) for group in left))
+    left = groups_left(runner)
+    leaks = prepare(runner) if left else []
+    with kept_to_this_process(folder.path, "study"):
+        folder.write_description(folder.agree(settings.describe()))
+        if left:
+            keep_leaks(folder, settings.source, leaks)
+        failed = run(runner)
+        close(settings, folder, command)
+    if failed:
+        happened = f"{len(failed)} of {len(settings.cells)} cells failed"
+        raise CellsFailed(happened, "; ".join(failed), "run the same command again to repeat them alone")
+    return folder
+
+
+def run(runner: Runner) -> list[str]:
+    """Run what is left of a study; says which cells failed, and why."""
+    settings, left, total = runner.study, groups_left(runner), len(runner.study.cells)
+    progress = StudyProgress(total, total - sum(len(group.cells) for group in left))
     if left:
-        leaks = prepare(runner)
-        folder.write_description(description)
-        keep_leaks(folder, settings.source, leaks)
-        announce(runner, left, len(cells))
+        runner.references  # noqa: B018  (made once, before processes share them)
+        announce(runner, left, total)
         with stoppable(progress):
             for seed, method in latents_needed(left):
                 runner.fill_bank(seed, max(settings.shots), method)
             say(runner.judge().sentence({}))
             with progress:
                 run_groups(runner, left, settings.devices, progress.tell)
-    close(settings, folder, command)
-    if progress.failed:
-        happened = f"{len(progress.failed)} of {len(cells)} cells failed"
-        raise CellsFailed(happened, "; ".join(progress.failed), "run the same command again to repeat them alone")
-    return folder
+    return progress.failed
+
+
+def groups_left(runner: Runner) -> list[Group]:
+    """What is not finished yet."""
+    return [pending for group in runner.study.groups if (pending := unfinished(runner, group)).cells]
 
 
 def unfinished(runner: Runner, group: Group) -> Group:
@@ -97,7 +113,7 @@ def unfinished(runner: Runner, group: Group) -> Group:
 
 
 def prepare(runner: Runner) -> list[Leak]:
-    """Find what is wrong with images and extractors before anything is run.
+    """Find what is wrong with images and extractors before anything is run or written.
 
     Returns:
         The test images that are nearly few-shot images.
@@ -108,7 +124,7 @@ def prepare(runner: Runner) -> list[Leak]:
     study = runner.study
     few_shot = [few_shot_set(study, max(study.shots), seed) for seed in range(study.seeds)]
     leaks = find_leaks(study.source, few_shot, study.near_duplicates)
-    runner.references  # noqa: B018  (their weights are found, or their lack is said)
+    runner.extractors  # noqa: B018  (their weights are found, or their lack is said)
     return leaks
 
 

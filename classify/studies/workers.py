@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import pickle
-import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
+from augment.runtime.processes import deaf_to_interrupts, end_with_parent
 from augment.runtime.quiet import quiet
 from classify.studies.grid import Cell, Group
 from classify.studies.runner import Event, Runner
@@ -80,7 +80,8 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, self._accelerator(place)), daemon=False)
-        process.start()
+        with deaf_to_interrupts():
+            process.start()
         theirs.close()
         worker = self.workers[place] = _Worker(process, ours)
         with suppress(BrokenPipeError, ConnectionResetError):  # it died at once: heard of when it is listened to
@@ -137,7 +138,7 @@ def accelerators() -> list[str]:
 
 def _work(connection: Connection, accelerator: str | None) -> None:
     """A worker's life: run groups until there are no more, or nobody listens."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the first process decides
+    end_with_parent()
     if accelerator is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = accelerator  # read when CUDA is first used, which is later
     quiet()

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
+from augment.dataset.verify import check_unaltered
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageSource, Item
 from classify.train.augmentation import Transform, mix, normalise, train_transform
@@ -55,6 +56,7 @@ class ClassificationData(L.LightningDataModule):
         self.source = source
         self.batches = batches
         self.skip_bad = skip_bad
+        self.shots = shots
         self.seed = seed
         self.few_shot = choose_few_shot_set(self.source, shots, seed, skip_bad=skip_bad)
         self.synthetic = Path(synthetic) if synthetic is not None else None
@@ -64,6 +66,7 @@ class ClassificationData(L.LightningDataModule):
         batches.check(synthetic is not None, processes=1)
         if self.synthetic is not None:
             check_same_few_shot_set(self.synthetic, self.few_shot)
+            check_unaltered(self.synthetic, "synthetic")
 
     def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Scale images as the network's weights expect; see `Classifier.normalisation`.

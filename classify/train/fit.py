@@ -11,14 +11,18 @@ from augment.dataset.manifest import read_manifest
 from augment.errors import UserError
 from augment.images.sources import ImageFolder, ImageSource
 from augment.measure.reference import Reference, make_reference
-from augment.runtime.files import write_json
+from augment.runtime.claim import check_configuration, check_outside
+from augment.runtime.files import whole_folder, write_json
+from augment.runtime.fingerprint import library_versions
 from augment.runtime.loggers import LoggerName, close_logger, make_logger
+from augment.runtime.processes import Companions
 from augment.runtime.quiet import quietly
 from augment.runtime.settings import checked
 from augment.runtime.step_bar import StepProgress
 from classify.train.batches import Batches
 from classify.train.card import write_card
 from classify.train.classifier import Classifier
+from classify.train.configuration import describe_fit
 from classify.train.data import ClassificationData
 from classify.train.leaks import NearDuplicates, find_leaks
 from classify.train.trial import fit_and_test
@@ -30,6 +34,9 @@ TRAINER: dict[str, Any] = {
     "use_distributed_sampler": False,
 }
 """What Lightning's trainer is told: the last weights are the classifier, and the data module deals to processes."""
+
+MANIFEST = "fit.json"
+"""Says what the output folder holds: everything that decided the classifier."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def fit(
     The same settings give the same classifier, and the numbers of `classify fit`. The test images choose nothing.
 
     Args:
-        output: Folder to write `classifier/`, `results.json` and `curves/` to.
+        output: Folder to write `classifier/`, `results.json`, `curves/` and `fit.json`, which describes them, to.
         source: Gives the few-shot pool and the test images.
         classifier: timm's name of the network, or the settings of `Classifier`, such as
             `{"name": "resnet50", "pretrained": True, "lr": 3e-4}`.
@@ -106,7 +113,8 @@ def fit(
         The accuracies, all metrics, and where the files lie.
 
     Raises:
-        UserError: If a setting is wrong, an image cannot be read, or the synthetic set was made from other images.
+        UserError: If a setting is wrong, an image cannot be read, the synthetic set was altered or made from other
+            images, or the output folder holds something else, such as a classifier of another configuration.
 
     Example:
         >>> import augment, classify
@@ -145,6 +153,7 @@ def train_and_save(
     reference: str | Path | None = None,
     half: bool = False,
     near_duplicates: NearDuplicates = "warn",
+    companions: Companions | None = None,
 ) -> FitResult:
     """What `fit` and the command do with a model, data and a trainer of any number of processes; the first one writes.
 
@@ -153,17 +162,27 @@ def train_and_save(
         data: What it is trained and tested on.
         trainer: Knows the number of steps.
         output: See `fit`, as the other arguments.
+        companions: Starts and watches the other processes.
 
     Raises:
         UserError: As `fit`.
     """
     measured = {"extractor": extractor, "reference": reference, "extractor_weights": extractor_weights}
+    check_outside(output, data.source.folders)
     check_synthetic_settings(data, measured)
+    config = describe_fit(model, data, trainer, measured | {"half": half})
+    if trainer.is_global_zero:  # the others may come when it has begun to write
+        check_configuration(output, MANIFEST, "classifier", config, "choose another `output`")
     model.check_size(data.batches.image_size)
     real = None
     if trainer.is_global_zero and data.synthetic is not None and extractor is not None:
         real = real_features(data.synthetic, data, extractor, extractor_weights, reference)
     leaks = find_leaks(data.source, [data.few_shot], near_duplicates)
+    if trainer.is_global_zero:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
+    if companions is not None:
+        companions.launch(trainer)  # not before this process has found what is wrong
     fitted = fit_and_test(model, data, trainer)
     metrics = fitted.results | {"seconds": fitted.seconds}
     if leaks:
@@ -171,9 +190,9 @@ def train_and_save(
     results, classifier = output / "results.json", output / "classifier"
     card = classifier / "README.md"
     if trainer.is_global_zero:
-        output.mkdir(parents=True, exist_ok=True)
         write_json(results, metrics)
-        model.save(classifier, data.few_shot.classes, data.batches.image_size, half)
+        with whole_folder(classifier) as partial:
+            model.save(partial, data.few_shot.classes, data.batches.image_size, half)
         if real is not None and data.synthetic is not None:
             found = real.measure(data.synthetic, data.source, data.few_shot)
             metrics |= found.values | {"caveats": found.caveats}

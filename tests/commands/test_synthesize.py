@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -481,6 +482,23 @@ def test_a_class_with_a_single_image(job: Job, tmp_path: Path) -> None:
     found = records(Job(job.model, tmp_path / "images").synthesize(tmp_path / "out", "--shots", "1"))
     assert [record["sources"] for record in found] == [["only/a.png"]] * 4
     assert [record["weights"] for record in found] == [[pytest.approx(1)]] * 4
+
+
+@pytest.mark.parametrize("command", ["synthesize", "invert"])
+@pytest.mark.parametrize(("option", "below"), [("output", "."), ("output", "new/set"), ("data.bank", "bank")])
+def test_nothing_is_written_among_the_images(
+    job: Job, tmp_path: Path, fails: Fails, command: str, option: str, below: str
+) -> None:
+    """The next run would take the folder for a class; a link to the images is seen through."""
+    images = shutil.copytree(job.images, tmp_path / "images")
+    (tmp_path / "link").symlink_to(images)
+    before = mtimes(tmp_path)
+    args = Job(job.model, images).args(tmp_path / "out", f"--{option}", str(tmp_path / "link" / below))
+    error = fails(main, [command, *args], 1)
+    argument = option.removeprefix("data.")
+    problem = f"{argument}: '.*' lies in '{images}', where the real images are read from"
+    assert re.fullmatch(rf"augment {command}: {problem}; choose a folder outside of '{images}'\n", error)
+    assert mtimes(tmp_path) == before
 
 
 def test_output_that_is_a_file(job: Job, tmp_path: Path, fails: Fails) -> None:

@@ -29,6 +29,9 @@ class Item:
 class ImageSource(ABC):
     """Labelled images: a pool that few-shot sets are chosen from, and a test split kept apart from it."""
 
+    folders: tuple[Path, ...] = ()
+    """Where the images lie, if in folders: nothing else may be written there."""
+
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:

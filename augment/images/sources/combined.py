@@ -19,6 +19,7 @@ class Combined(ImageSource):
     def __init__(self, train: ImageSource, tested: ImageSource) -> None:
         self.train = train
         self.tested = tested
+        self.folders = (*train.folders, *tested.folders)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ class ImageFolder(ImageSource):
     def __init__(self, path: Path | str, test_path: Path | str | None = None) -> None:
         self.path = Path(path)
         self.test_path = Path(test_path) if test_path is not None else None
+        self.folders = tuple(folder for folder in (self.path, self.test_path) if folder is not None)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +8,17 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from augment.cli import main
 from augment.runtime.processes import TERMINATED, Companions
 from augment.runtime.trainer import QUIET_TRAINER
 
 
 @pytest.fixture
 def handlers_are_restored() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Watched(L.LightningModule):
@@ -60,3 +62,37 @@ def test_a_second_sigterm_does_not_interrupt_the_clean_up(capsys: pytest.Capture
     signal.raise_signal(signal.SIGTERM)
     assert exit_.value.code == TERMINATED
     assert capsys.readouterr().err.count("stopped by SIGTERM") == 1
+
+
+@pytest.mark.usefixtures("handlers_are_restored")
+def test_an_interrupt_is_one_line_and_its_own_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from within a trainer, which would leave without a word; and not from a loader's process."""
+
+    class Interrupted(Watched):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            signal.raise_signal(signal.SIGINT)
+            return super().training_step(batch, batch_idx)
+
+    companions = Companions()
+    options = QUIET_TRAINER | {"accelerator": "cpu", "max_epochs": 1, "default_root_dir": tmp_path}
+    data: Any = DataLoader([0, 1], batch_size=None)  # type: ignore[arg-type]
+    with pytest.raises(SystemExit) as exit_:
+        L.Trainer(callbacks=[companions], **options).fit(Interrupted(), data)
+    assert exit_.value.code == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C; finished work is kept, run the same command again\n"
+    Companions()
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    signal.raise_signal(signal.SIGINT)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("rank", "printed"), [("0", "augment verify: stopped by Ctrl-C"), ("1", "")])
+def test_an_interrupt_outside_of_a_trainer(
+    rank: str, printed: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr("augment.commands.verify.verify_command", lambda args: signal.raise_signal(signal.SIGINT))
+    error = fails(main, ["verify", "x"], 130)
+    assert error.startswith(printed) and error.count("\n") == bool(printed)

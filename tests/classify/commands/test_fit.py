@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import COLOURS, SIDE, make_images, run_program
+from conftest import COLOURS, SIDE, make_images, mtimes, run_program
 from fitting import expected_calibration_error, fit_args
+from safetensors import SafetensorError
 
 from augment.cli import main as augment_main
 from augment.images.pixels import to_tensor
@@ -48,6 +49,92 @@ def test_fit_trains_tests_and_saves(
     assert weights[0] == weights[1]
     loaded = timm.create_model(f"local-dir:{tmp_path / 'first' / 'classifier'}", pretrained=True)
     assert loaded.num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "difference"),
+    [
+        ("--model.lr", "0.1", "model.lr: 0.001 there, 0.1 here"),
+        ("--data.batches.hflip", "0", "data.batches.hflip: 0.5 there, 0.0 here"),
+        ("--data.shots", "2", "data.shots: 3 there, 2 here"),
+        ("--seed", "7", "data.seed: 0 there, 7 here"),
+        ("--trainer.max_steps", "2", "trainer.max_steps: 1 there, 2 here"),
+        ("--half", "true", "half: False there, True here"),
+    ],
+)
+def test_fit_of_another_configuration_into_the_same_folder_is_refused(
+    once: Path, train_folder: Path, test_folder: Path, fails: Fails, option: str, value: str, difference: str
+) -> None:
+    before = mtimes(once)
+    args = fit_args(once, train_folder, test_folder, "--trainer.max_steps", "1", option, value)
+    error = fails(main, args, 1)
+    problem = f"output: '{once}' holds a classifier of another configuration ({difference})"
+    assert error == f"classify fit: {problem}; choose another --output\n"
+    assert mtimes(once) == before
+
+
+@pytest.fixture(scope="module")
+def once(train_folder: Path, test_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of one training of one step, which tests never change."""
+    output = tmp_path_factory.mktemp("fit") / "once"
+    main(fit_args(output, train_folder, test_folder, "--trainer.max_steps", "1"))
+    return output
+
+
+def test_fit_of_the_same_configuration_may_be_run_again(
+    once: Path, train_folder: Path, test_folder: Path, tmp_path: Path
+) -> None:
+    """The images count by their content: from another place they are the same."""
+    copy = shutil.copytree(once, tmp_path / "copy")
+    (copy / "results.json").unlink()
+    moved = shutil.copytree(train_folder, tmp_path / "moved")
+    main(fit_args(copy, moved, test_folder, "--trainer.max_steps", "1"))
+    results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (once, copy)]
+    assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0}
+
+
+def test_fit_on_a_full_disk_keeps_its_results(
+    train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(network: object, folder: str, **_: object) -> None:
+        Path(folder).mkdir(parents=True)
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    args = fit_args(tmp_path / "out", train_folder, test_folder, "--trainer.max_steps", "1")
+    monkeypatch.setattr("classify.train.classifier.save_for_hf", full)
+    error = fails(main, args, 1)
+    problem = rf"output: '{tmp_path}/out/classifier' could not be written \(.*No space left on device.*\)"
+    assert re.fullmatch(rf"classify fit: {problem}; finished work is kept: run the same command again .*\n", error)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fit.json", "results.json"]
+    monkeypatch.undo()
+    main(args)
+    assert (tmp_path / "out" / "classifier" / "README.md").is_file()
+
+
+def test_fit_never_writes_among_other_files(
+    train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    error = fails(main, fit_args(tmp_path, train_folder, test_folder), 1)
+    assert f"output: '{tmp_path}' is not empty and holds no classifier; choose another --output" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("below", [".", "runs/mine"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_fit_never_writes_among_its_images(
+    train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails, split: str, below: str
+) -> None:
+    """The next run would take `classifier` or `curves` for a class."""
+    copies = {"train": tmp_path / "train", "test": tmp_path / "test"}
+    shutil.copytree(train_folder, copies["train"])
+    shutil.copytree(test_folder, copies["test"])
+    before = mtimes(tmp_path)
+    output = copies[split] / below
+    error = fails(main, fit_args(output, copies["train"], copies["test"]), 1)
+    problem = f"output: '{output}' lies in '{copies[split]}', where the real images are read from"
+    assert error == f"classify fit: {problem}; choose a folder outside of '{copies[split]}'\n"
+    assert mtimes(tmp_path) == before
 
 
 def test_fit_with_a_reference_that_lacks_a_class_stops_before_training(

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,42 @@ def test_another_configuration_is_refused(
     error = fails(main, ["study", "--config", str(config), "--output", str(copy), option, value], 1)
     assert f"holds a study of another configuration {expected}" in error
     assert mtimes(copy) == before
+
+
+def test_a_folder_of_something_else_is_never_written_to(config: Path, tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    error = fails(main, ["study", "--config", str(config), "--output", str(tmp_path)], 1)
+    assert error == f"classify study: output: '{tmp_path}' is not empty and holds no study; choose another --output\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_study_never_writes_among_its_images(config: Path, train_folder: Path, fails: Fails) -> None:
+    before = mtimes(train_folder)
+    error = fails(main, ["study", "--config", str(config), "--output", str(train_folder / "out")], 1)
+    assert f"output: '{train_folder / 'out'}' lies in '{train_folder}', where the real images are read from" in error
+    assert mtimes(train_folder) == before
+
+
+def test_a_study_that_runs_already_is_not_run_twice(
+    config: Path, tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has it; as soon as that is dead the study may be run, whatever it left."""
+    args = ["study", "--config", str(config), "--output", str(tmp_path)]  # an empty folder is fine
+    monkeypatch.setattr("classify.studies.study.run", lambda runner: [])
+    monkeypatch.setattr("classify.commands.study.write_report", lambda folder: None)
+    code = "import sys, filelock\nlock = filelock.FileLock(sys.argv[1]); lock.acquire()\nprint('held', flush=True)\n"
+    code += "sys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], stdin=pipe, stdout=pipe) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        error = fails(main, args, 1)
+        problem = f"output: the study in '{tmp_path}' is being run by another process"
+        assert error == f"classify study: {problem}; wait for its end, or stop it and run this command again\n"
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        holder.kill()
+    main(args)
+    assert (tmp_path / "study.json").is_file()
+    main(args)
 
 
 def test_a_cell_of_another_study_is_refused(config: Path, copy: Path, fails: Fails) -> None:

@@ -78,6 +78,35 @@ def test_a_study_killed_while_measuring_keeps_what_is_known_of_the_sampling(conf
     assert cells(copy)["fix-chm-vit-shots3-seed1"]["seconds"]["synthesize"] == whole["seconds"]
 
 
+def test_a_study_makes_damaged_shards_anew(config: Path, copy: Path) -> None:
+    """One set has a torn shard, one a shard of another set, one lacks a shard; each has a cell to be run."""
+    before, notes = cells(copy), {path.name: path.read_text() for path in copy.glob("sets/*.json")}
+    sets = {
+        name: copy / "datasets" / name for name in ("fix-chm-shots3-seed1", "fix-0-shots3-seed1", "fix-0-shots3-seed0")
+    }
+    shards = {name: sha256s(folder) for name, folder in sets.items()}
+    torn, swapped, lost = (folder / "train-000001.tar" for folder in sets.values())
+    torn.write_bytes(torn.read_bytes()[:700])
+    shutil.copy(lost, swapped)
+    lost.unlink()
+    for cell in ("fix-chm-vit-shots3-seed1", "fix-0-vit-shots3-seed1", "fix-0-vit-shots3-seed0"):
+        (copy / "cells" / f"{cell}.json").unlink()
+    run(config, copy)
+    assert {name: sha256s(folder) for name, folder in sets.items()} == shards
+    same(before, cells(copy))
+    assert {path.name: path.read_text() for path in copy.glob("sets/*.json")} == notes
+
+
+def test_a_set_in_the_place_of_another_is_never_trained_on(config: Path, copy: Path, fails: Fails) -> None:
+    """Whole and unaltered, but of another seed."""
+    shutil.rmtree(copy / "datasets" / "fix-chm-shots3-seed1")
+    shutil.copytree(copy / "datasets" / "fix-chm-shots3-seed0", copy / "datasets" / "fix-chm-shots3-seed1")
+    (copy / "cells" / "fix-chm-vit-shots3-seed1.json").unlink()
+    error = fails(main, ["study", "--config", str(config), "--output", str(copy)], 1)
+    assert re.search(r"fix/chm, vit, 3 shots, seed 1: .*holds a dataset of another configuration", error)
+    assert not (copy / "cells" / "fix-chm-vit-shots3-seed1.json").exists()
+
+
 def test_several_processes_give_the_same_results(config: Path, finished: Path, tmp_path: Path) -> None:
     folder = run(config, tmp_path / "two", "--devices", "2", "--seeds", "1")
     same({name: cell for name, cell in cells(finished).items() if cell["seed"] == 0}, cells(folder))

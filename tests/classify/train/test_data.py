@@ -16,10 +16,11 @@ from conftest import SIDE, make_images, paint
 from fitting import STILL, pixels
 from PIL import Image
 
-from augment.dataset.reader import read_shard
-from augment.dataset.shard_writer import ShardFile, encode_image
+from augment.dataset.reader import read_shard, shard_keys
+from augment.dataset.shard_writer import ShardFile, committed_sha256, encode_image
 from augment.errors import UserError
 from augment.images.sources import ImageFolder
+from augment.runtime.files import file_sha256
 from classify.train.batches import Batches
 from classify.train.data import ClassificationData
 from classify.train.order import shuffled
@@ -79,6 +80,48 @@ def test_an_unfinished_dataset_is_refused(dataset: Path, train_folder: Path, tmp
         data(train_folder, synthetic=copy)
 
 
+def test_an_altered_shard_is_refused(dataset: Path, train_folder: Path, tmp_path: Path) -> None:
+    """One that can be read all the same: the record of its first sample names another class."""
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    shard = copy / "train-000001.tar"
+    shard.write_bytes(shard.read_bytes().replace(b'"label": 1', b'"label": 2', 1))
+    assert shard_keys(shard) == shard_keys(dataset / "train-000001.tar")
+    match = (
+        r"^synthetic: train-000001\.tar of '.*copy' is not the shard that was made; "
+        r"run the same `augment synthesize` command again; `augment verify` names all that is wrong$"
+    )
+    with pytest.raises(UserError, match=match):
+        data(train_folder, synthetic=copy)
+
+
+def test_swapped_and_missing_shards_are_refused(dataset: Path, train_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    shutil.copy(copy / "train-000000.tar", copy / "train-000002.tar")
+    with pytest.raises(UserError, match=r"train-000002\.tar of '.*copy' is not the shard that was made"):
+        data(train_folder, synthetic=copy)
+    shutil.copy(dataset / "train-000002.tar", copy / "train-000002.tar")
+    data(train_folder, synthetic=copy)
+    (copy / "train-000000.tar").unlink()
+    with pytest.raises(UserError, match=r"train-000000\.tar of '.*copy' is missing; run the same"):
+        data(train_folder, synthetic=copy)
+
+
+def test_a_set_is_hashed_once_in_a_process(
+    dataset: Path, train_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    def noted(path: Path) -> str:
+        hashed.append(path.name)
+        return file_sha256(path)
+
+    monkeypatch.setattr("augment.dataset.verify.file_sha256", noted)
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    for _ in range(2):
+        data(train_folder, synthetic=copy)
+    assert hashed == ["train-000000.tar", "train-000001.tar", "train-000002.tar"]
+
+
 def test_no_dataset_is_refused(train_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a dataset folder"):
         data(train_folder, synthetic=tmp_path)
@@ -132,6 +175,8 @@ def soft_dataset(dataset: Path, folder: Path, labels: object = (0, 2), weights: 
                 record |= {"soft_labels": list(labels), "soft_weights": list(weights)}
             shard.add(key, encode_image(image, "png"), "png", record)
         shard.commit()
+        manifest["shards"][name]["sha256"] = committed_sha256(folder / name)
+    (folder / "dataset.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder
 
 
