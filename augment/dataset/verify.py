@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import track
 
 from augment.dataset.manifest import read_finished, read_manifest
-from augment.dataset.reader import broken_images, is_complete, shard_keys
+from augment.dataset.reader import find_broken, is_complete, shard_keys
 from augment.dataset.shard_writer import Sample, committed_sha256, shard_name
 from augment.errors import UserError
 from augment.runtime.files import file_sha256
@@ -33,11 +33,12 @@ def verify(folder: Path | str) -> int:
     """
     folder = Path(folder)
     manifest = read_finished(folder)
+    classes = len(manifest["classes"])
     console = Console(stderr=True)
     shards = track(
         manifest["shards"].items(), "verify", console=console, transient=True, disable=not console.is_terminal
     )
-    faults = [fault for name, facts in shards if (fault := find_fault(folder / name, facts)) is not None]
+    faults = [fault for name, facts in shards if (fault := find_fault(folder / name, facts, classes)) is not None]
     if faults:
         raise UserError(
             "dataset",
@@ -47,8 +48,10 @@ def verify(folder: Path | str) -> int:
     return sum(int(facts["samples"]) for facts in manifest["shards"].values())
 
 
-def find_fault(path: Path, facts: dict[str, Any]) -> str | None:
-    """What is wrong with one shard, in words; None if its hash, its number of samples and all its images are right."""
+def find_fault(path: Path, facts: dict[str, Any], classes: int) -> str | None:
+    """What is wrong with one shard, in words; None if its hash and its number of samples are right, and readers can
+    read all of its records and images.
+    """
     if not path.is_file():
         return f"{path.name} is missing"
     try:
@@ -58,8 +61,8 @@ def find_fault(path: Path, facts: dict[str, Any]) -> str | None:
     if count != facts["samples"]:
         return f"{path.name} holds {count} samples instead of {facts['samples']}"
     altered = file_sha256(path) != facts["sha256"]
-    if broken := broken_images(path):
-        return f"{path.name} {'was altered' if altered else 'was written'} (broken image {broken[0]})"
+    if broken := find_broken(path, classes):
+        return f"{path.name} {'was altered' if altered else 'was written'} ({broken})"
     return f"{path.name} was altered" if altered else None
 
 

@@ -83,7 +83,7 @@ def invert(
         >>> {label: len(keys) for label, keys in found.keys.items()}
         {3: 3, 8: 3}
     """
-    stored = LatentBank(Path(bank), backbone.identity)
+    stored = LatentBank(Path(bank), backbone.identity, backbone.latent_shape)
     keys = latent_keys(backbone, few_shot, prompts, inversion, latents)
     if not keys:
         return Inverted(stored, {}, {}, 0)

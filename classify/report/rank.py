@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -62,7 +63,7 @@ def verdict(study: StudyFolder) -> str | None:
     cells = study.table()
     if adequacy.recognition not in cells:
         return adequacy.verdict({})
-    shares = cells.groupby("row")[adequacy.recognition].mean().dropna()
+    shares = pd.to_numeric(cells[adequacy.recognition], errors="coerce").groupby(cells["row"]).mean().dropna()
     return adequacy.verdict({str(row): float(share) for row, share in shares.items()})
 
 
