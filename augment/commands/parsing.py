@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from augment.commands.flags import Flags, flags_of, running
+from augment.commands.yaml_files import check_file, install
 from augment.runtime.loggers import LoggerName, make_logger
 from augment.runtime.quiet import quiet
 
@@ -44,9 +45,22 @@ class OneLineErrors:
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         """Parse, and tell mistakes in these options from here on."""
-        parsed = super().parse_args(*args, **kwargs)  # type: ignore[misc]
+        install()
+        try:
+            parsed = super().parse_args(*args, **kwargs)  # type: ignore[misc]
+        except UnicodeDecodeError as error:
+            self.error(f"a file that these options name is not UTF-8 ({error})")
         running.parsed(self.flags)
         return parsed
+
+    def parse_path(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        """Parse a configuration once it is known to be one."""
+        try:
+            if Path(path).is_file():
+                check_file(path)
+        except ValueError as error:
+            self.error(str(error))
+        return super().parse_path(path, *args, **kwargs)  # type: ignore[misc]
 
     def flags(self) -> Flags:
         """The command's options, by the names that the library may use for them."""

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from augment.dataset.manifest import read_manifest
-from augment.dataset.shard_writer import Sample
 from augment.dataset.record import MOST_BYTES, parse_record, soft_label
+from augment.dataset.shard_writer import Sample
 from augment.errors import UserError
 from augment.images.pixels import open_image
 from augment.runtime.files import file_sha256
@@ -197,21 +197,24 @@ def is_complete(path: Path, samples: Sequence[Sample], sha256: str | None = None
 
 def find_broken(path: Path, classes: int) -> str | None:
     """The first member of a whole tar that readers refuse, in words; None if there is none."""
-    labels: dict[str, dict[str, int]] = {"cls": {}, "json": {}}
     with path.open("rb") as stream:
         for key, extension, member in headers(path, stream):
             content = member.read(stream)
             try:
                 if extension == "json":
-                    record = parse_record(content, classes)
-                    soft_label(record, classes, key)
-                    labels["json"][key] = record["label"]
-                elif extension == "cls":
-                    labels["cls"][key] = int(content)
-                else:
+                    soft_label(parse_record(content, classes), classes, key)
+                elif extension != "cls":
                     open_image(io.BytesIO(content), as_rgb, FORMATS)
             except (ValueError, UserError) as error:
                 name = f"{key}.{extension}"
-                return f"broken record {name}: {error}" if extension in labels else f"broken image {name}"
-    differing = [key for key, label in labels["json"].items() if labels["cls"].get(key) != label]
-    return f"{differing[0]}.cls is not the label of its record" if differing else None
+                return f"broken record {name}: {error}" if extension == "json" else f"broken image {name}"
+    return None
+
+
+def find_unlike(path: Path) -> str | None:
+    """The first KEY.cls of a readable shard that does not hold the label of its record; None if there is none."""
+    with path.open("rb") as stream:
+        members = list(headers(path, stream))
+        labels = {key: member.read(stream).strip() for key, extension, member in members if extension == "cls"}
+    unlike = [s.key for s in index_shard(path) if labels.get(s.key) != str(s.record["label"]).encode()]
+    return f"{unlike[0]}.cls" if unlike else None

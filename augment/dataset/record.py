@@ -1,4 +1,4 @@
-"""What does the record beside an image say, and is it one? Its label, soft or hard, must be of the dataset's classes."""
+"""What does the record beside an image say, and is it one? Its labels must be of the classes of the dataset."""
 
 from typing import Any
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import track
 
 from augment.dataset.manifest import read_finished, read_manifest
-from augment.dataset.reader import find_broken, is_complete, shard_keys
+from augment.dataset.reader import find_broken, find_unlike, is_complete, shard_keys
 from augment.dataset.shard_writer import Sample, committed_sha256, shard_name
 from augment.errors import UserError
 from augment.runtime.files import file_sha256
@@ -63,7 +63,10 @@ def find_fault(path: Path, facts: dict[str, Any], classes: int) -> str | None:
     altered = file_sha256(path) != facts["sha256"]
     if broken := find_broken(path, classes):
         return f"{path.name} {'was altered' if altered else 'was written'} ({broken})"
-    return f"{path.name} was altered" if altered else None
+    if altered:
+        return f"{path.name} was altered"
+    unlike = find_unlike(path)
+    return f"{path.name} was written ({unlike} is not the label of its record)" if unlike else None
 
 
 def unfinished(folder: Path, shards: Sequence[Sequence[Sample]]) -> list[int]:
