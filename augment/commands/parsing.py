@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from augment.commands.flags import Flags, flags_of, running
 from augment.commands.yaml_files import check_file, install
+from augment.runtime.foreign_text import plain
 from augment.runtime.loggers import LoggerName, make_logger
 from augment.runtime.quiet import quiet
 
@@ -70,7 +71,7 @@ class OneLineErrors:
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and leave."""
         line = in_plain_words(" ".join(message.replace("typing.", "").split()), self.flags().options)
-        print(f"{self.prog}: {line} (see {self.prog} --help)", file=sys.stderr)
+        print(plain(f"{self.prog}: {line} (see {self.prog} --help)"), file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import lightning as L
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser
-from rich.console import Console
 from rich.table import Table
 
 from augment.commands.parsing import TrainingCLI
@@ -16,6 +15,7 @@ from augment.pretrain.base import Pretraining
 from augment.pretrain.data import PretrainData
 from augment.pretrain.run import check_settings, is_finished, pretrain
 from augment.runtime.processes import Companions
+from augment.runtime.terminal import PlainConsole
 
 
 class PretrainCLI(TrainingCLI):
@@ -85,4 +85,4 @@ def pretrain_command(args: list[str]) -> None:
         table.add_column(column, justify="right" if column else "left")
     for row in rows:
         table.add_row(row.name, f"{row.psnr:.2f}", f"{row.mse:.6f}")
-    Console().print(table if rows else f"model: {output / 'model'}")
+    PlainConsole().print(table if rows else f"model: {output / 'model'}")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
 
 from augment.dataset.manifest import read_finished, read_manifest
@@ -12,6 +11,7 @@ from augment.dataset.reader import find_broken, find_unlike, is_complete, shard_
 from augment.dataset.shard_writer import Sample, committed_sha256, shard_name
 from augment.errors import UserError
 from augment.runtime.files import file_sha256
+from augment.runtime.terminal import PlainConsole
 
 
 def verify(folder: Path | str) -> int:
@@ -34,7 +34,7 @@ def verify(folder: Path | str) -> int:
     folder = Path(folder)
     manifest = read_finished(folder)
     classes = len(manifest["classes"])
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     shards = track(
         manifest["shards"].items(), "verify", console=console, transient=True, disable=not console.is_terminal
     )

@@ -3,7 +3,6 @@
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from augment.runtime.terminal import PlainConsole
 
 
 class _Rate(ProgressColumn):
@@ -48,7 +49,7 @@ class ImageProgress(L.Callback):
             _Rate(),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=Console(stderr=True),
+            console=PlainConsole(stderr=True),
         )
         self._progress.start()
         self._task = self._progress.add_task(self.label, total=total)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from augment.errors import UserError
+from augment.runtime.terminal import PlainConsole
 from classify.report.statistics import Estimate, estimate, ranks
 from classify.studies.folder import StudyFolder
 
@@ -77,7 +77,7 @@ def print_ranking(ranking: Ranking, verdicts: Mapping[StudyFolder, str | None]) 
     for row, mean in ranking.means.items():
         text = f"{mean.mean:.1f}" + (f" ± {mean.half:.1f}" if mean.has_interval else "")
         table.add_row(row, text, *(f"{place:g}" for place in ranking.table[row]))
-    console = Console(markup=False, highlight=False)
+    console = PlainConsole()
     console.print(table)
     for number, block in enumerate(ranking.blocks, 1):
         console.print(f"[{number}] {block}")

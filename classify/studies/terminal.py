@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from augment.runtime.foreign_text import plain
+from augment.runtime.terminal import PlainConsole
 from classify.studies.grid import Group
 from classify.studies.runner import Event, Runner
 
@@ -35,7 +36,7 @@ class StudyProgress:
         self.done, self.total = finished, total
         self._running: list[str] = []
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("cells"),
@@ -43,7 +44,7 @@ class StudyProgress:
             TextColumn("gone,"),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=Console(stderr=True),
+            console=PlainConsole(stderr=True),
             speed_estimate_period=A_DAY,
         )
         self._all = self._bar.add_task("study", total=total, completed=finished)
@@ -69,7 +70,7 @@ class StudyProgress:
         if event.kind == "failed":
             self.failed.append(f"{name}: {event.text}")
         self.done += event.kind == "done"
-        self._bar.update(self._all, description=" | ".join(self._running) or "study")
+        self._bar.update(self._all, description=plain(" | ".join(self._running)) or "study")
 
 
 def announce(runner: Runner, left: Sequence[Group], total: int) -> None:
@@ -109,4 +110,4 @@ def stoppable(progress: StudyProgress) -> Iterator[None]:
 
 def say(text: str) -> None:
     """One line for the user."""
-    Console(stderr=True).print(text, soft_wrap=True, markup=False, highlight=False)
+    PlainConsole(stderr=True).print(text, soft_wrap=True)

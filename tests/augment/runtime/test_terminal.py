@@ -4,8 +4,8 @@ import logging
 import pytest
 from rich.table import Table
 
-from augment.runtime.markdown import code, markdown
-from augment.runtime.terminal import PlainConsole, PlainFormatter, plain
+from augment.runtime.foreign_text import code, markdown, plain
+from augment.runtime.terminal import PlainConsole, PlainFormatter
 
 NASTY = "\x1b[31m[red]a[/red]\x07:smile:\x9b2J\u202e\ud800"
 

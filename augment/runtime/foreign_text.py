@@ -1,8 +1,15 @@
-"""How does text that others wrote, such as names of classes, stand in Markdown? As itself: no link, no HTML."""
+"""How is text shown that others wrote, such as names of classes? As data: it steers no terminal and is no markup."""
 
 import re
 
-from augment.runtime.terminal import plain
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and new line, those that turn the direction of writing, and halves of characters."""
+
+
+def plain(text: str) -> str:
+    r"""The text with every character that steers a terminal written as Python would: `\x1b`."""
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 SPECIAL = re.compile(
     r"[\\`*~|\[\]]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|^[#>]|(?<=:)/(?=/)|(?<=www)\."
