@@ -44,6 +44,8 @@ def render(manifest: dict[str, Any], name: str) -> str:
     made = sorted({shot["label"] for shot in manifest["few_shot"]})
     count = sum(shard["samples"] for shard in manifest["shards"].values())
     extension = config["plan"]["image_format"]
+    download = f"hf download --repo-type dataset REPO --local-dir {shlex.quote(name)}"
+    shards = json.dumps(f"{name}/train-*.tar")
     metadata = DatasetCardData(
         pretty_name=name,
         task_categories=["image-classification"],
@@ -81,13 +83,13 @@ sources and their weights.
 
 ## Loading
 
-Below, {code(name)} is this folder, as {code(f"hf download --repo-type dataset REPO --local-dir {shlex.quote(name)}")} brings it.
+Below, {code(name)} is this folder, as {code(download)} brings it.
 
 ```python
 from glob import glob
 import webdataset
 
-shards = sorted(glob({json.dumps(f"{name}/train-*.tar")}))
+shards = sorted(glob({shards}))
 dataset = webdataset.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("{extension}", "cls")
 ```
 
@@ -100,7 +102,7 @@ dataset = timm.data.create_dataset({json.dumps(f"wds/{name}")}, root={json.dumps
 ```python
 import datasets
 
-dataset = datasets.load_dataset("webdataset", data_files={{"train": {json.dumps(f"{name}/train-*.tar")}}}, split="train")
+dataset = datasets.load_dataset("webdataset", data_files={{"train": {shards}}}, split="train")
 ```
 
 ## Classes

@@ -18,7 +18,7 @@ Check = Callable[[dict[str, Any]], None]
 DESCRIPTION: Kinds = {"rows": dict, "classifiers": dict, "source": dict, "versions": dict}
 LAST_RUN: Kinds = {"command": str, "reference": str | None, "cells": list, "seed": int, "shots": int}
 RUN: Kinds = {"seconds": dict, "images": int}
-SET: Kinds = {"seconds": Number | None, "latents": dict | None}
+SET: Kinds = {"latents": dict | None}
 INVERSION: Kinds = {"new": Number, "seconds": Number, "psnr": Number, "latents": dict}
 CELL: Kinds = {
     "key": str,
@@ -96,7 +96,7 @@ def check_set(found: Mapping[str, Any]) -> None:
         ValueError: Saying what is wrong.
     """
     if "metrics" in found:
-        check_kinds(found, {"metrics": dict, "caveats": list})
+        check_kinds(found, {"metrics": dict, "caveats": list, "seconds": Number | None})
         check_kinds(found["metrics"], dict.fromkeys(found["metrics"], Number))
     if found["latents"] is not None:
         check_latents(found)

@@ -62,6 +62,7 @@ def render(config: dict[str, Any], results: dict[str, Any], name: str) -> str:
     metadata = ModelCardData(
         library_name="timm", pipeline_tag="image-classification", tags=["image-classification", "timm", "chm-augment"]
     )
+    download = f"hf download REPO --local-dir {shlex.quote(name)}"
     size = "×".join(map(str, config["pretrained_cfg"]["input_size"][1:]))
     scores = "\n".join(
         f"| {markdown(key)} | {value:.4f} |" for key, value in results.items() if isinstance(value, float)
@@ -85,8 +86,8 @@ of steps, tested once: the test images chose nothing.
 
 ## Loading
 
-Below, {code(name)} is this folder, as {code(f"hf download REPO --local-dir {shlex.quote(name)}")} brings it; `hf-hub:REPO` works
-in place of {code(f"local-dir:{name}")}.
+Below, {code(name)} is this folder, as {code(download)} brings it; `hf-hub:REPO` works in place of
+{code(f"local-dir:{name}")}.
 
 ```python
 import timm
