@@ -103,7 +103,7 @@ def test_shards(tmp_path: Path, content: bytes) -> None:
     look_at_shard(tmp_path / "train-000000.tar")
 
 
-@quick
+@settings(quick, max_examples=50)
 @given(st.fixed_dictionaries({}, optional={key: JSON | st.just(value) for key, value in RECORD.items()}) | JSON)
 def test_records(tmp_path: Path, record: object) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps(MANIFEST))
