@@ -39,7 +39,9 @@ def soft_label(record: dict[str, Any], num_classes: int, where: str) -> tuple[tu
         UserError: If the classes are unknown, or the weights are no probabilities.
     """
     labels, weights = record.get("soft_labels") or [], record.get("soft_weights") or []
-    fits = len(labels) == len(weights) and all(0 <= n < num_classes for n in labels) and all(0 <= w <= 1 for w in weights)
+    fits = (
+        len(labels) == len(weights) and all(0 <= n < num_classes for n in labels) and all(0 <= w <= 1 for w in weights)
+    )
     if not fits or (labels and not abs(sum(weights) - 1) <= 1e-4):
         problem = f"{where} has soft_labels {labels} with soft_weights {weights}"
         raise UserError("synthetic", problem, f"expected classes below {num_classes} with weights of sum 1")

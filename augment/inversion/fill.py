@@ -96,6 +96,8 @@ def invert(
     inverter = Inverter(backbone, inversion, compile)
     trainer.predict(inverter, datamodule=images, return_predictions=False)
     wait_for_all(trainer, stored.folder)
+    for shot, key in zip(few_shot.all, flat, strict=True):
+        stored.load(key, shot.name)  # a broken one is told of now, and not when a sampler comes to it
     quality = {shot.name: stored.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
     if missing:
         warn_of_poor(quality, inversion.warn_psnr)

@@ -111,7 +111,7 @@ YAML = {
     "seed: 1\nname: \udce9\n": "bad.yaml', line 2: it is not UTF-8",
     "seed: 1\nname: [a\nother: 2\n": "bad.yaml', line 3, column 6: did not find expected",
     "a: 1\nb:\n  c: 1\n  c: 2\n": "bad.yaml', line 4, column 3: the key 'c' is there twice",
-    "a: " + "[" * 20_000: "bad.yaml', line 1, column 104: more than 100 levels",
+    "a: " + "[" * 20_000: "bad.yaml', line 1, column 103: more than 100 levels",
     "a: &b [*b]\n": "bad.yaml', line 1, column 8: 'b' holds itself",
     "- 1\n": "bad.yaml' holds no options",
     "a: \0": "bad.yaml' is no YAML",
