@@ -89,8 +89,8 @@ def check_folder(name: str, argument: str) -> None:
     Raises:
         UserError: If it is one.
     """
-    if name.startswith("local-dir:"):
-        config = Path(name.removeprefix("local-dir:")) / "config.json"
+    config = Path(name.removeprefix("local-dir:")) / "config.json"
+    if name.startswith("local-dir:") and config.is_file():
         found = read_object(config, argument, "give a folder in timm's format", {"architecture": str}, check_config)
         if not is_model(found["architecture"]):
             problem = f"'{config}' names '{found['architecture']}', which is no architecture of timm"
