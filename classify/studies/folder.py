@@ -224,8 +224,7 @@ class StudyFolder:
 
     def figure(self, name: str) -> str:
         """Where a picture goes, as the report names it: below `path`."""
-        self._folder("figures")
-        return f"figures/{name}.png"
+        return f"{self._folder('figures').name}/{name}.png"
 
     def page(self, kind: str) -> Path:
         """Where the report goes: `html` or `md`."""
