@@ -13,6 +13,7 @@ from augment.commands.page import Page
 from augment.commands.pages import PAGES
 from augment.commands.short import spell_out
 from augment.errors import UserError
+from augment.runtime.foreign_text import plain
 
 USAGE = """usage: augment COMMAND [--config FILE] [options]
 
@@ -107,5 +108,5 @@ def run(commands: dict[str, str], pages: dict[str, Page], usage: str, program: s
 
 def fail(command: str, text: str, code: int = 1) -> NoReturn:
     """Print a mistake as one line and leave."""
-    print(f"{command}: {' '.join(text.split())}", file=sys.stderr)
+    print(plain(f"{command}: {' '.join(text.split())}"), file=sys.stderr)
     raise SystemExit(code) from None

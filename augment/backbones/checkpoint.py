@@ -4,7 +4,6 @@ Weights are read from safetensors only, by diffusers' own classes; every mistake
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from huggingface_hub import snapshot_download
 
 from augment.backbones.families import FAMILIES
 from augment.errors import UserError
+from augment.runtime.json_files import read_object
 from augment.runtime.network import one_try, out_of_reach
 from augment.runtime.quiet import quietly
 
@@ -63,7 +63,7 @@ def check_family(model: str, folder: Path, family: str) -> None:
     index = folder / "model_index.json"
     if not index.is_file():
         raise UserError("backbone.model", f"'{model}' has no model_index.json", "give a folder in diffusers' format")
-    found = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    found = read_index(folder)["_class_name"]
     if found not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise UserError(
@@ -80,6 +80,16 @@ def check_family(model: str, folder: Path, family: str) -> None:
         )
 
 
+def read_index(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says of its parts.
+
+    Raises:
+        UserError: If it does not name its pipeline.
+    """
+    remedy = "mend the folder, or download it again"
+    return read_object(folder / "model_index.json", "backbone.model", remedy, {"_class_name": str})
+
+
 @quietly()
 def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, **components: Any) -> DiffusionPipeline:
     """Load the folder with diffusers' own pipeline class.
@@ -93,7 +103,7 @@ def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, *
     Raises:
         UserError: If a file is missing or broken, or a package is not installed.
     """
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index = read_index(folder)
     absent = {part: None for part, source in index.items() if source == [None, None]}  # optional for the checkpoint
     try:
         return pipeline.from_pretrained(

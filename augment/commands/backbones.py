@@ -1,9 +1,9 @@
 """What `augment backbones` does."""
 
-from rich.console import Console
 from rich.table import Table
 
 from augment.commands.presets import presets
+from augment.runtime.terminal import PlainConsole
 
 
 def backbones_command(args: list[str]) -> None:
@@ -17,5 +17,5 @@ def backbones_command(args: list[str]) -> None:
     for preset in presets().values():
         download = f"{preset.download_gb:g} GB" if preset.download_gb else "none"
         table.add_row(preset.name, preset.title, preset.license, download, f"{preset.memory_gb:g} GB")
-    Console().print(table)
+    PlainConsole().print(table)
     print("--backbone also takes a name on the Hugging Face Hub (OWNER/NAME), or a folder in diffusers' format.")

@@ -1,6 +1,5 @@
 """What does `augment browse` do? It writes the page that shows a dataset, and says where it lies."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +10,7 @@ from augment.commands.parsing import CommandParser
 from augment.explore.browse import write_page
 from augment.images.origin import restore_source
 from augment.images.sources import ImageSource
+from augment.runtime.json_files import parse_object
 from augment.runtime.quiet import quiet
 
 
@@ -48,10 +48,9 @@ def browse(
 def noted_source(folder: Path) -> object:
     """What the last run of `augment synthesize` noted of the real images' place; None if it noted nothing."""
     try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return parse_object((folder / "run.json").read_bytes()).get("source")
     except (OSError, ValueError):
         return None
-    return run.get("source") if isinstance(run, dict) else None
 
 
 def browse_command(args: list[str]) -> None:

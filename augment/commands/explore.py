@@ -10,7 +10,6 @@ from typing import Literal
 
 from jsonargparse import DefaultHelpFormatter
 from jsonargparse.typing import NonNegativeInt, PositiveInt
-from rich.console import Console
 
 # Imported so that --model.backbone knows the families by their short names.
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
@@ -24,6 +23,7 @@ from augment.explore.gallery import Report, Skipped, write_gallery
 from augment.images.sources import ImageSource
 from augment.runtime.files import write_json
 from augment.runtime.quiet import quiet
+from augment.runtime.terminal import PlainConsole
 from augment.synthesis.synthesizer import Synthesizer
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -93,7 +93,7 @@ def explore(
     explorer = Explorer(
         model, source, folder, shots, seed, bank, device, batch_size, extractor, extractor_weights, skip_bad
     )
-    console = Console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     if what != "all":
         report = draw(what, figures[what], explorer, command_of(arguments, what, what))
         show(console, report, folder)
@@ -105,12 +105,12 @@ def explore(
         except UserError as error:
             skipped = Skipped(name, figure.shows, running.say(error))
             shown.append(skipped)
-            console.print(f"{name}: left out: {skipped.reason}", style="yellow", markup=False)
+            console.print(f"{name}: left out: {skipped.reason}", style="yellow")
         else:
             shown.append(report)
             show(console, report, folder)
     page = write_gallery(folder, shown, model.describe(), command_of(arguments, what, what))
-    console.print(f"gallery: {page}", markup=False)
+    console.print(f"gallery: {page}")
 
 
 def draw(name: str, figure: Figure, explorer: Explorer, command: str) -> Report:
@@ -133,15 +133,15 @@ def draw(name: str, figure: Figure, explorer: Explorer, command: str) -> Report:
     return report
 
 
-def show(console: Console, report: Report, folder: Path) -> None:
+def show(console: PlainConsole, report: Report, folder: Path) -> None:
     """Print where a figure lies, what to look for and what was measured."""
     files = ", ".join(str(folder / file) for file in (*report.pictures, *report.tables, f"{report.what}.json"))
-    console.print(f"{report.what}: {files} ({report.seconds:g} s)", markup=False, style="bold")
-    console.print(f"  look for: {report.look_for}", markup=False)
+    console.print(f"{report.what}: {files} ({report.seconds:g} s)", style="bold")
+    console.print(f"  look for: {report.look_for}")
     if report.note:
-        console.print(f"  note: {report.note}", markup=False)
+        console.print(f"  note: {report.note}")
     for name, value in report.numbers.items():
-        console.print(f"  {name}: {value}", markup=False)
+        console.print(f"  {name}: {value}")
 
 
 def command_of(arguments: Sequence[str], what: str, name: str) -> str:

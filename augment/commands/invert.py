@@ -5,7 +5,6 @@ from pathlib import Path
 
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser
-from rich.console import Console
 from rich.table import Table
 
 # Imported so that --model.backbone knows the families by their short names.
@@ -18,6 +17,7 @@ from augment.mix.registry import configure
 from augment.runtime.claim import check_outside
 from augment.runtime.processes import Companions
 from augment.runtime.profile import StageProfiler
+from augment.runtime.terminal import PlainConsole
 
 
 class InversionCLI(SynthesisCLI):
@@ -90,4 +90,4 @@ def report_inversion(inverted: Inverted) -> None:
             f"{quality.autoencoder:.1f}",
             f"{quality.residual:.1e}" if quality.residual else "–",
         )
-    Console().print(table)
+    PlainConsole().print(table)

@@ -14,6 +14,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from augment.commands.flags import Flags, flags_of, running
+from augment.commands.yaml_files import check_file, install
+from augment.runtime.foreign_text import plain
 from augment.runtime.loggers import LoggerName, make_logger
 from augment.runtime.quiet import quiet
 from augment.runtime.step_bar import StepProgress
@@ -46,9 +48,22 @@ class OneLineErrors:
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         """Parse, and tell mistakes in these options from here on."""
-        parsed = super().parse_args(*args, **kwargs)  # type: ignore[misc]
+        install()
+        try:
+            parsed = super().parse_args(*args, **kwargs)  # type: ignore[misc]
+        except UnicodeDecodeError as error:
+            self.error(f"a file that these options name is not UTF-8 ({error})")
         running.parsed(self.flags)
         return parsed
+
+    def parse_path(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        """Parse a configuration once it is known to be one."""
+        try:
+            if Path(path).is_file():
+                check_file(path)
+        except ValueError as error:
+            self.error(str(error))
+        return super().parse_path(path, *args, **kwargs)  # type: ignore[misc]
 
     def flags(self) -> Flags:
         """The command's options, by the names that the library may use for them."""
@@ -58,7 +73,7 @@ class OneLineErrors:
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and leave."""
         line = in_plain_words(" ".join(message.replace("typing.", "").split()), self.flags().options)
-        print(f"{self.prog}: {line} (see {self.prog} --help)", file=sys.stderr)
+        print(plain(f"{self.prog}: {line} (see {self.prog} --help)"), file=sys.stderr)
         raise SystemExit(2)
 
 

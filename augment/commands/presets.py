@@ -1,7 +1,6 @@
 """Which settings does a backbone's name bring? Those of its model card, from a YAML file; what the user gives wins."""
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,6 +12,7 @@ from huggingface_hub import hf_hub_download
 
 from augment.backbones.families import FAMILIES
 from augment.errors import UserError
+from augment.runtime.json_files import parse_object
 from augment.runtime.network import one_try, out_of_reach
 
 FOLDER = Path(__file__).parent.parent / "assets" / "presets"
@@ -145,12 +145,11 @@ def read_index(checkpoint: str) -> dict[str, Any]:
             raise unknown(checkpoint)
         file = from_hub(checkpoint)
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        return parse_object(file.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(
             "backbone", f"'{checkpoint}' has no model_index.json that can be read", "give a folder in diffusers' format"
         ) from error
-    return found if isinstance(found, dict) else {}
 
 
 def from_hub(checkpoint: str) -> Path:

@@ -8,7 +8,6 @@ from typing import Any
 import lightning as L
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser
-from rich.console import Console
 from rich.table import Table
 
 from augment.commands.parsing import TrainingCLI, add_switch
@@ -27,6 +26,7 @@ from augment.pretrain.run import (
 )
 from augment.runtime.processes import Companions
 from augment.runtime.progress import clock
+from augment.runtime.terminal import PlainConsole
 
 
 class PretrainCLI(TrainingCLI):
@@ -125,7 +125,7 @@ def pretrain_command(args: list[str]) -> None:
         pace = pace or time_steps(cli.model, cli.datamodule, timing_trainer)
         companions.close()
         if cli.trainer.is_global_zero:
-            Console().print(cost_table(pace, output, steps_of(config)))
+            PlainConsole().print(cost_table(pace, output, steps_of(config)))
         return
     if is_finished(output, config):
         if cli.trainer.is_global_zero:
@@ -149,7 +149,7 @@ def pretrain_command(args: list[str]) -> None:
         table.add_column(column, justify="right" if column else "left")
     for row in rows:
         table.add_row(row.name, f"{row.psnr:.2f}", f"{row.mse:.6f}")
-    Console().print(table if rows else f"model: {output / 'model'}")
+    PlainConsole().print(table if rows else f"model: {output / 'model'}")
 
 
 def cost_table(pace: Pace, output: Path, steps: int) -> Table:

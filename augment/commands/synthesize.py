@@ -10,7 +10,6 @@ from typing import Any, Literal
 import lightning as L
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from rich.console import Console
 
 # Imported so that --model.backbone knows the families by their short names.
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
@@ -25,6 +24,7 @@ from augment.mix.registry import MethodName
 from augment.runtime.claim import check_outside
 from augment.runtime.processes import Companions
 from augment.runtime.profile import StageProfiler, profile_table
+from augment.runtime.terminal import PlainConsole
 from augment.runtime.trainer import QUIET_TRAINER, MakeTrainer
 from augment.synthesis.batch_size import settled_recipe
 from augment.synthesis.dry_run import cost_table, estimate
@@ -180,7 +180,7 @@ def synthesize_command(args: list[str]) -> None:
         trainer = cli.trainer
         device, devices = trainer.strategy.root_device, trainer.world_size
         cost = estimate(model, recipe, output, bank, cli.config.overwrite, device, devices)
-        Console().print(cost_table(cost, output))
+        PlainConsole().print(cost_table(cost, output))
         return
     folder = synthesize(model, options.source, recipe, output, bank, cli.config.overwrite, make_trainer)
     companions.close()
@@ -202,4 +202,4 @@ def headline(recipe: Recipe, output: Path) -> str:
 def print_profile(profiler: StageProfiler, total: float) -> None:
     """Where the seconds went, if that was measured."""
     if profiler.seconds:
-        Console().print(profile_table(profiler.report(total), total))
+        PlainConsole().print(profile_table(profiler.report(total), total))

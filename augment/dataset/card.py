@@ -1,11 +1,15 @@
 """What does a dataset folder say about itself to a stranger? Its README.md: metadata, origin, and how to load it."""
 
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import DatasetCardData
 
 from augment.dataset.manifest import read_manifest
+from augment.errors import UserError
+from augment.runtime.foreign_text import code, markdown
 
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 """The Hub's words for a number of samples below a bound."""
@@ -21,11 +25,16 @@ def write_card(folder: Path) -> Path:
         The card's path.
 
     Raises:
-        UserError: If this is no dataset folder.
+        UserError: If this is no dataset folder, or its `dataset.json` lacks what the card says.
     """
     manifest = read_manifest(folder)
+    try:
+        card = render(manifest, folder.resolve().name)
+    except (KeyError, TypeError) as error:
+        problem = f"'{folder / 'dataset.json'}' lacks what a card says of a dataset ({error})"
+        raise UserError("dataset", problem, "make the dataset anew") from error
     path = folder / "README.md"
-    path.write_text(render(manifest, folder.resolve().name), encoding="utf-8")
+    path.write_text(card, encoding="utf-8")
     return path
 
 
@@ -35,6 +44,8 @@ def render(manifest: dict[str, Any], name: str) -> str:
     made = sorted({shot["label"] for shot in manifest["few_shot"]})
     count = sum(shard["samples"] for shard in manifest["shards"].values())
     extension = config["plan"]["image_format"]
+    download = f"hf download --repo-type dataset REPO --local-dir {shlex.quote(name)}"
+    shards = json.dumps(f"{name}/train-*.tar")
     metadata = DatasetCardData(
         pretty_name=name,
         task_categories=["image-classification"],
@@ -43,15 +54,15 @@ def render(manifest: dict[str, Any], name: str) -> str:
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "train-*.tar"}]}],
     )
     few_shot = "\n".join(
-        f"| {label} | {cell(classes[label])} | {config['plan']['per_class']} | "
-        f"{', '.join(cell(shot['name']) for shot in manifest['few_shot'] if shot['label'] == label)} |"
+        f"| {label} | {markdown(classes[label])} | {config['plan']['per_class']} | "
+        f"{', '.join(markdown(shot['name']) for shot in manifest['few_shot'] if shot['label'] == label)} |"
         for label in made
     )
     return f"""---
 {metadata.to_yaml()}
 ---
 
-# {name}
+# {markdown(name)}
 
 {count} synthetic images of {len(made)} classes, {config["resolution"]}×{config["resolution"]}, made by \
 `augment synthesize` of chm-augment {manifest["versions"]["chm-augment"]} from \
@@ -59,39 +70,39 @@ def render(manifest: dict[str, Any], name: str) -> str:
 
 | | |
 | --- | --- |
-| method | `{config["method"]}` |
-| backbone | `{config["backbone"]}` |
-| inversion | `{config["inversion"]["kind"]}`, {config["inversion"]["steps"]} steps |
+| method | {code(config["method"])} |
+| backbone | {code(config["backbone"])} |
+| inversion | {code(config["inversion"]["kind"])}, {config["inversion"]["steps"]} steps |
 | sampling | {config["steps"]} steps, guidance {config["guidance"]} |
-| prompt | {cell(config["prompt"])} |
+| prompt | {markdown(config["prompt"])} |
 | seed | {config["seed"]} |
-| fingerprint | `{manifest["fingerprint"]}` |
+| fingerprint | {code(manifest["fingerprint"])} |
 
 `dataset.json` holds the whole configuration and the sha256 of every shard; `KEY.json` beside each image names its
 sources and their weights.
 
 ## Loading
 
-Below, `{name}` is this folder, as `hf download --repo-type dataset REPO --local-dir {name}` brings it.
+Below, {code(name)} is this folder, as {code(download)} brings it.
 
 ```python
 from glob import glob
 import webdataset
 
-shards = sorted(glob("{name}/train-*.tar"))
+shards = sorted(glob({shards}))
 dataset = webdataset.WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("{extension}", "cls")
 ```
 
 ```python
 import timm.data
 
-dataset = timm.data.create_dataset("wds/{name}", root="{name}", split="train")
+dataset = timm.data.create_dataset({json.dumps(f"wds/{name}")}, root={json.dumps(name)}, split="train")
 ```
 
 ```python
 import datasets
 
-dataset = datasets.load_dataset("webdataset", data_files={{"train": "{name}/train-*.tar"}}, split="train")
+dataset = datasets.load_dataset("webdataset", data_files={{"train": {shards}}}, split="train")
 ```
 
 ## Classes
@@ -100,8 +111,3 @@ dataset = datasets.load_dataset("webdataset", data_files={{"train": "{name}/trai
 | ---: | --- | ---: | --- |
 {few_shot}
 """
-
-
-def cell(text: str) -> str:
-    """Text that stays in its cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")

@@ -11,9 +11,9 @@ from typing import Any
 
 from augment.dataset.shard_writer import Sample, committed_sha256, note_path, shard_name
 from augment.errors import UserError
-from augment.runtime.claim import read_object
 from augment.runtime.files import write_json
 from augment.runtime.fingerprint import fingerprint, library_versions
+from augment.runtime.json_files import read_object
 
 MANIFEST = "dataset.json"
 RUN = "run.json"

@@ -54,7 +54,7 @@ class IndexedImages(Dataset[LabelledImage[ImageT]]):
         """
         stored = self._stored[number]
         image = self._transform(load_image(stored.image))
-        return LabelledImage(image, int(stored.record["label"]), stored.record)
+        return LabelledImage(image, stored.record["label"], stored.record)
 
 
 def unchanged(image: Image.Image) -> Image.Image:
@@ -100,7 +100,7 @@ def open_dataset(
     manifest = read_finished(folder)
     shards = [folder / name for name in manifest["shards"]]
     if not streaming:
-        stored = [sample for shard in shards for sample in index_shard(shard)]
+        stored = [sample for shard in shards for sample in index_shard(shard, len(manifest["classes"]))]
         return IndexedImages(folder, tuple(manifest["classes"]), stored, transform)
 
     def labelled(sample: dict[str, Any]) -> LabelledImage[Any]:

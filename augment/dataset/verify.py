@@ -7,7 +7,7 @@ from typing import Any
 
 from augment.dataset.folder import check_folder
 from augment.dataset.manifest import read_finished, read_manifest
-from augment.dataset.reader import broken_images, is_complete, shard_keys
+from augment.dataset.reader import find_broken, find_unlike, is_complete, shard_keys
 from augment.dataset.shard_writer import Sample, committed_sha256, shard_name
 from augment.errors import UserError
 from augment.runtime.files import file_sha256
@@ -38,16 +38,17 @@ def verify(folder: Path | str) -> int:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
+    classes = len(manifest["classes"])
     if not manifest["shards"]:
         raise UnfinishedError(
             "dataset",
-            f"'{folder}': {count_good(folder, manifest['config'], manifest['few_shot'])}; the dataset is not finished",
+            f"'{folder}': {count_good(folder, manifest)}; the dataset is not finished",
             "run `augment synthesize` on it again",
         )
     faults = []
     with Meter("verify", len(manifest["shards"]), "shards") as meter:
         for name, facts in manifest["shards"].items():
-            if (fault := find_fault(folder / name, facts)) is not None:
+            if (fault := find_fault(folder / name, facts, classes)) is not None:
                 faults.append(fault)
             meter.advance()
     if faults:
@@ -59,15 +60,15 @@ def verify(folder: Path | str) -> int:
     return sum(int(facts["samples"]) for facts in manifest["shards"].values())
 
 
-def count_good(folder: Path, config: dict[str, Any], few_shot: Sequence[dict[str, Any]]) -> str:
+def count_good(folder: Path, manifest: dict[str, Any]) -> str:
     """How many of the shards that an unfinished dataset will have are there as they were committed, in words."""
-    plan = config["plan"]
-    images, size = plan["per_class"] * len({shot["label"] for shot in few_shot}), plan["shard_size"]
+    plan, classes = manifest["config"]["plan"], len(manifest["classes"])
+    images, size = plan["per_class"] * len({shot["label"] for shot in manifest["few_shot"]}), plan["shard_size"]
     good = []
     for number, start in enumerate(range(0, images, size)):
         path = folder / shard_name(number)
         facts = {"samples": min(size, images - start), "sha256": committed_sha256(path)}
-        if find_fault(path, facts) is None:
+        if find_fault(path, facts, classes) is None:
             good.append(facts["samples"])
     return f"{len(good)} of {-(-images // size)} shards are good, {sum(good)} of {images} images"
 
@@ -117,8 +118,10 @@ def untouched_sha256(path: Path, size: int, modified: int) -> str:
     return file_sha256(path)
 
 
-def find_fault(path: Path, facts: dict[str, Any]) -> str | None:
-    """What is wrong with one shard, in words; None if its hash, its number of samples and all its images are right."""
+def find_fault(path: Path, facts: dict[str, Any], classes: int) -> str | None:
+    """What is wrong with one shard, in words; None if its hash and its number of samples are right, and readers can
+    read all of its records and images.
+    """
     if not path.is_file():
         return f"{path.name} is missing"
     try:
@@ -128,9 +131,12 @@ def find_fault(path: Path, facts: dict[str, Any]) -> str | None:
     if count != facts["samples"]:
         return f"{path.name} holds {count} samples instead of {facts['samples']}"
     altered = file_sha256(path) != facts["sha256"]
-    if broken := broken_images(path):
-        return f"{path.name} {'was altered' if altered else 'was written'} (broken image {broken[0]})"
-    return f"{path.name} was altered" if altered else None
+    if broken := find_broken(path, classes):
+        return f"{path.name} {'was altered' if altered else 'was written'} ({broken})"
+    if altered:
+        return f"{path.name} was altered"
+    unlike = find_unlike(path)
+    return f"{path.name} was written ({unlike} is not the label of its record)" if unlike else None
 
 
 def unfinished(folder: Path, shards: Sequence[Sequence[Sample]]) -> list[int]:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
 
 from augment.dataset.manifest import read_finished
-from augment.dataset.reader import BROKEN, Stored, index_shard, load_image, unreadable
+from augment.dataset.reader import Stored, index_shard, load_image, unreadable
 from augment.errors import UserError
 from augment.explore.thumbnails import thumbnail, thumbnail_side, with_thumbnails
 from augment.images.few_shot import Shot
 from augment.images.sources import ImageSource
+from augment.runtime.terminal import PlainConsole
 
 SHOWN = {"class", "label", "index", "sources", "weights", "soft_labels", "soft_weights"}
 """Of a record, what has its own place on the page; the rest is listed where it differs from the dataset's settings."""
@@ -121,7 +121,7 @@ class Contents:
                 images.weights.append([round(weight, 4) for weight in record["weights"]])
                 images.index.append(record["index"])
                 images.record.append(self._particular(record))
-            except BROKEN as error:
+            except (LookupError, TypeError, ValueError) as error:
                 raise unreadable(sample.image.shard.name, error) from error
             images.image.append(thumb)
             yield image, record["label"]
@@ -138,5 +138,5 @@ class Contents:
 
 def progress(stored: list[Stored], label: str) -> Iterable[Stored]:
     """The samples, with a bar while they are gone through."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     return track(stored, label, console=console, transient=True, disable=not console.is_terminal)

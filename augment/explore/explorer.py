@@ -11,7 +11,6 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from augment.inversion.fill import bank_folder, invert
 from augment.inversion.inversion import check_inverted, invert_latents
 from augment.measure.extractor import Extractor
 from augment.mix.draws import noise_seed
+from augment.runtime.terminal import PlainConsole
 from augment.runtime.trainer import QUIET_TRAINER
 from augment.synthesis.notices import warn_of_other_start
 from augment.synthesis.synthesizer import Synthesizer
@@ -222,4 +222,4 @@ class Explorer:
         size = self.batch_size
         batches = [start.take(slice(n, n + size)) for n in range(0, len(start.latent), size)]
         hidden = len(batches) < 2
-        return track(batches, label, console=Console(stderr=True), transient=True, disable=hidden)
+        return track(batches, label, console=PlainConsole(stderr=True), transient=True, disable=hidden)

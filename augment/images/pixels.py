@@ -1,9 +1,37 @@
 """How does any image become RGB and a tensor, and a tensor bytes again? The one place where that is decided."""
 
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import IO
+
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+
+
+def open_image(
+    file: Path | IO[bytes], convert: Callable[[Image.Image], Image.Image], formats: Collection[str] | None = None
+) -> Image.Image:
+    """Read an image file that may hold anything.
+
+    Args:
+        file: Of any content.
+        convert: What is wanted of the decoded image, such as `to_rgb`.
+        formats: Pillow's names of the only formats to be tried; None tries all but EPS, whose reader runs Ghostscript.
+
+    Raises:
+        ValueError: Saying why it cannot be read.
+    """
+    try:
+        with Image.open(file, formats=None if formats is None else list(formats)) as image:
+            if image.format == "EPS":
+                raise ValueError("EPS is a program")
+            image.load()
+            return convert(image)
+    except Exception as error:  # which one a broken file raises depends on which of Pillow's forty readers takes it
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(reason[0]) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

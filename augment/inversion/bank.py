@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from augment.errors import UserError
 from augment.images.few_shot import Shot
 from augment.inversion.inversion import ENCODED, Inversion, Quality, check_latent
 from augment.runtime.files import write_json
+from augment.runtime.json_files import Number, check_kinds, parse_object, read_object
 from augment.runtime.tensors import write_tensors
 
 
@@ -49,20 +51,19 @@ class LatentBank:
     Args:
         folder: Where they lie; created when the first latent is stored.
         backbone: Identity of the backbone.
+        shape: (C, h, w) of its latents; None takes any.
 
     Raises:
         UserError: If the folder holds latents of another backbone.
     """
 
-    def __init__(self, folder: Path, backbone: str) -> None:
+    def __init__(self, folder: Path, backbone: str, shape: tuple[int, int, int] | None = None) -> None:
         self.folder = folder
         self.backbone = backbone
+        self.shape = shape
         marker = folder / "bank.json"
         if marker.is_file():
-            try:
-                owner = json.loads(marker.read_text(encoding="utf-8"))["backbone"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError("bank", f"'{marker}' names no backbone", "give another folder as `bank`") from error
+            owner = read_object(marker, "bank", "give another folder as `bank`", {"backbone": str})["backbone"]
             if owner != backbone:
                 raise UserError(
                     "bank",
@@ -112,10 +113,14 @@ class LatentBank:
         """One latent, float32 [C, h, w].
 
         Raises:
-            UserError: If the file is broken, or the latent holds NaN or nothing but zeros.
+            UserError: If the file is broken, or the latent has another shape, or holds NaN or nothing but zeros.
         """
         latent = self._tensor(key, "latent", name)
         what = f"latent '{self._path(key)}' of image '{name}'"
+        if latent.dtype != torch.float32 or tuple(latent.shape) != (self.shape or tuple(latent.shape)):
+            found = f"{str(latent.dtype).removeprefix('torch.')} {list(latent.shape)}"
+            problem = f"it is {found}, the backbone's are float32 {list(self.shape or ())}"
+            raise UserError(what, problem, "delete it, so that it is inverted again")
         check_latent(latent, what, "delete it, so that it is inverted again")
         return latent
 
@@ -125,7 +130,11 @@ class LatentBank:
         Raises:
             UserError: If the file is broken, or the latent's inversion made none.
         """
-        return self._tensor(key, "unconditional", name)
+        embeddings = self._tensor(key, "unconditional", name)
+        if embeddings.ndim != 3 or len(embeddings) != key.steps:
+            problem = f"its embeddings are {list(embeddings.shape)}, not [{key.steps}, S, D]"
+            raise UserError(f"latent '{self._path(key)}' of image '{name}'", problem, "delete it")
+        return embeddings
 
     def _tensor(self, key: LatentKey, part: str, name: str) -> Tensor:
         path = self._path(key)
@@ -143,7 +152,9 @@ class LatentBank:
         path = self._path(key)
         try:
             with safe_open(path, framework="pt") as file:
-                return Quality(**json.loads((file.metadata() or {})["quality"]))
+                noted = parse_object((file.metadata() or {})["quality"].encode())
+            check_kinds(noted, dict.fromkeys(("round_trip", "autoencoder", "residual"), Number))
+            return Quality(**noted)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise UserError("bank", f"latent '{path}' cannot be read ({error})", "delete it") from error
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 from scipy.stats import kstest
 from torch import Tensor
@@ -19,6 +18,7 @@ from augment.images.pixels import to_tensor
 from augment.images.sources import ImageSource
 from augment.inversion.inversion import Inversion, round_trip
 from augment.runtime.profile import StageProfiler
+from augment.runtime.terminal import PlainConsole
 
 COLUMNS = 10
 """Images in the picture."""
@@ -199,7 +199,7 @@ def print_trials(trials: Sequence[Trial]) -> None:
             f"{t.largest_channel_mean:.4f}", f"{t.ks:.4f}", f"{t.normal:.0%}",
             f"{t.residual:.1e}" if t.residual else "–", f"{t.seconds:.3f}", f"{t.evaluations:.0f}",
         )  # fmt: skip
-    Console(width=None if Console().is_terminal else 160).print(table)
+    PlainConsole(width=None if PlainConsole().is_terminal else 160).print(table)
     if any(t.lpips is None for t in trials):
         print("LPIPS is left out: the weights of its AlexNet are not in torch's cache and could not be downloaded")
 

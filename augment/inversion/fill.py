@@ -85,7 +85,7 @@ def invert(
         {3: 3, 8: 3}
     """
     check_outside(Path(bank), source.folders, "bank")
-    stored = LatentBank(Path(bank), backbone.identity)
+    stored = LatentBank(Path(bank), backbone.identity, backbone.latent_shape)
     keys = latent_keys(backbone, few_shot, prompts, inversion, latents)
     if not keys:
         return Inverted(stored, {}, {}, 0)
@@ -100,6 +100,8 @@ def invert(
     inverter = Inverter(backbone, inversion, compile)
     trainer.predict(inverter, datamodule=images, return_predictions=False)
     wait_for_all(trainer, stored.folder)
+    for shot, key in zip(few_shot.all, flat, strict=True):
+        stored.load(key, shot.name)  # a broken one is told of now, and not when a sampler comes to it
     quality = {shot.name: stored.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
     if missing:
         warn_of_poor(quality, inversion.warn_psnr)

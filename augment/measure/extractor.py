@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import timm
 import torch
 from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from timm.data import resolve_data_config
-from timm.models import get_pretrained_cfg
+from timm.models import get_pretrained_cfg, is_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.image.fid import NoTrainInceptionV3
@@ -24,12 +24,23 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
+from augment.runtime.json_files import read_object
 from augment.runtime.network import one_try
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "extractors"
 ALIASES = {"clip": "vit_base_patch16_clip_224.openai", "dinov2": "vit_large_patch14_dinov2.lvd142m"}
 RESERVED = ("inception", *ALIASES)
-LOADING_ERRORS = (ModuleNotFoundError, RuntimeError, OSError, ValueError, pickle.UnpicklingError, SafetensorError)
+LOADING_ERRORS = (
+    *(ModuleNotFoundError, RuntimeError, OSError, ValueError, pickle.UnpicklingError, SafetensorError),
+    *(
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        EOFError,
+        AssertionError,
+    ),  # what a config.json says that is wrong
+)
 GROUP = 64
 
 Companion = TypeVar("Companion")
@@ -66,6 +77,35 @@ def cannot_load(extractor: str, error: Exception) -> UserError:
         "for FID install chm-augment[fid] and be online once or give `extractor_weights`, "
         "offline use `extractor` digits or a timm model at hand",
     )
+
+
+def check_folder(name: str, argument: str) -> None:
+    """Refuse a folder, given as `local-dir:FOLDER`, whose `config.json` is none of timm's.
+
+    Args:
+        name: The model's, as timm takes it.
+        argument: What it was given as.
+
+    Raises:
+        UserError: If it is one.
+    """
+    config = Path(name.removeprefix("local-dir:")) / "config.json"
+    if name.startswith("local-dir:") and config.is_file():
+        found = read_object(config, argument, "give a folder in timm's format", {"architecture": str}, check_config)
+        if not is_model(found["architecture"]):
+            problem = f"'{config}' names '{found['architecture']}', which is no architecture of timm"
+            raise UserError(argument, problem, "give a folder in timm's format")
+
+
+def check_config(found: dict[str, Any]) -> None:
+    """Refuse settings of pretrained weights that are none.
+
+    Raises:
+        ValueError: Saying what is wrong.
+    """
+    settings = found.get("pretrained_cfg", found)
+    if not isinstance(settings, dict) or not isinstance(settings.get("label_names") or [], list):
+        raise ValueError("has a 'pretrained_cfg' that is none of timm's")
 
 
 def is_clip_tower(extractor: str) -> bool:
@@ -146,6 +186,7 @@ class Extractor:
                 self.network: nn.Module = NoTrainInceptionV3("inception-v3-compat", ["2048"], weights)
             else:
                 name = f"local-dir:{embedded}" if embedded.is_dir() else ALIASES.get(extractor, extractor)
+                check_folder(name, "extractor")
                 self.network = TimmFeatures(name, weights)
         except LOADING_ERRORS as error:
             raise cannot_load(extractor, error) from error

@@ -1,14 +1,13 @@
 """Which class does a classifier see? Probabilities from an extractor that was trained on these very classes."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
 from torch import Tensor
 
 from augment.measure.extractor import EMBEDDED, LOADING_ERRORS, cannot_load
+from augment.runtime.json_files import parse_object
 
 
 def classifier_folder(extractor: str, classes: tuple[str, ...]) -> Path | None:
@@ -21,10 +20,10 @@ def classifier_folder(extractor: str, classes: tuple[str, ...]) -> Path | None:
     embedded = EMBEDDED / extractor
     folder = embedded if embedded.is_dir() else Path(extractor.removeprefix("local-dir:"))
     try:
-        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = parse_object((folder / "config.json").read_bytes())
     except (OSError, ValueError):
         return None
-    return folder if isinstance(config, dict) and config.get("label_names") == list(classes) else None
+    return folder if config.get("label_names") == list(classes) else None
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from augment.images.pixels import to_tensor
 from augment.images.sources import ImageSource, Item
 from augment.inversion.inversion import Inversion, round_trip
 from augment.pretrain.base import Pretraining
+from augment.runtime.foreign_text import code, markdown
 
 CARD = "README.md"
 ROUND_TRIP_STEPS = (20, 50, 100)
@@ -73,13 +74,17 @@ def render(rows: Sequence[Reconstruction], count: int, model: Pretraining, comma
         f"{name} {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters"
         for name, network in model.networks.items()
     )
-    prompts = f'every image with the prompt "{model.prompt}", some with the empty one' if model.prompt else "no prompts"
+    prompts = (
+        f'every image with the prompt "{markdown(model.prompt)}", some with the empty one'
+        if model.prompt
+        else "no prompts"
+    )
     card = f"""# A small diffusion model
 
 A {model.kind}; {sizes}, fp16 safetensors. Trained without class labels: {prompts}.
 Run it with `--model.backbone {model.family.__name__} --model.backbone.model FOLDER`.
 
-Made by `{command}`.
+Made by {code(command)}.
 """
     if not rows:
         return f"{card}\nNot measured: no test images were given.\n"

@@ -1,6 +1,5 @@
 """Whose is an output folder? A file in it says what work it holds; a folder of anything else is refused."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from augment.errors import UserError
 from augment.runtime.fingerprint import first_difference
+from augment.runtime.json_files import read_object
 
 LOCK = ".lock"
 """A file that stays in the folder, empty: whether it is locked counts, not whether it is there."""
@@ -68,22 +68,6 @@ def read_claim(folder: Path, marker: str, kind: str) -> dict[str, Any] | None:
 def is_work(entry: Path) -> bool:
     """Whether a file is more than what a run that was stopped at its very beginning leaves."""
     return entry.suffix != ".partial" and entry.name != LOCK
-
-
-def read_object(path: Path, argument: str, remedy: str) -> dict[str, Any]:
-    """A JSON file that must hold an object.
-
-    Raises:
-        UserError: If it does not.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(argument, f"'{path}' is not JSON ({reason})", remedy) from error
-    if not isinstance(content, dict):
-        raise UserError(argument, f"'{path}' holds no JSON object but {type(content).__name__}", remedy)
-    return content
 
 
 def check_configuration(folder: Path, marker: str, kind: str, config: Mapping[str, Any], remedy: str) -> None:

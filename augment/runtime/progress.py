@@ -8,9 +8,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
+
+from augment.runtime.terminal import PlainConsole
 
 LINE_SECONDS = 30.0
 """Between two lines of a log, at most, as long as work is being finished."""
@@ -39,9 +40,9 @@ class Meter:
         self, label: str, total: int, unit: str, done: int = 0, speed_seconds: float = 30.0, rate: bool = True
     ) -> None:
         self._done, self._unit, self._rate, self._note = done, unit, rate, ""
-        console = Console(stderr=True)
+        console = PlainConsole(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             _Told(self._counted),
             _Told(self._left),

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import diffusers
 import transformers
 
+from augment.runtime.terminal import PlainFormatter
+
 NOISY = ("lightning.pytorch", "lightning.fabric", "lightning", "transformers", "diffusers")
 
 
@@ -43,4 +45,6 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module=r"lightning\..*")
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    shown = logging.StreamHandler()
+    shown.setFormatter(PlainFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[shown], level=logging.WARNING)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from lightning.pytorch.cli import LightningArgumentParser
-from rich.console import Console
 from rich.table import Table
 
 from augment.commands.parsing import TrainingCLI, add_switch
 from augment.runtime.processes import Companions
+from augment.runtime.terminal import PlainConsole
 from classify.train.classifier import Classifier
 from classify.train.data import ClassificationData
 from classify.train.fit import TRAINER, FitResult, train_and_save
@@ -89,7 +89,7 @@ def print_result(found: FitResult, count: int) -> None:
             table.add_row(name, f"{value:.4f}")
     for name, value in found.per_class.items():
         table.add_row(f"top1 of {name}", f"{value:.4f}")
-    console = Console()
+    console = PlainConsole()
     console.print(table)
     for caveat in found.metrics.get("caveats", []):
         console.print(caveat)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from augment.runtime.foreign_text import code, markdown
 from classify.studies.folder import StudyFolder
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -81,7 +82,7 @@ def render(folder: StudyFolder, page: Page) -> None:
     """Write the report as HTML, with every picture inside, and as Markdown, which refers to their files."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     environment.filters["embed"] = lambda file: base64.b64encode((folder.path / file).read_bytes()).decode()
-    environment.filters["plain"] = lambda text: text.replace("|", "\\|")
+    environment.filters["text"], environment.filters["code"] = markdown, code
     for kind in ("html", "md"):
         template = (TEMPLATES / f"report.{kind}.jinja").read_text(encoding="utf-8")
         environment.autoescape = kind == "html"

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
+import pandas as pd
 from rich.table import Table
 
 from augment.errors import UserError
+from augment.runtime.terminal import PlainConsole
 from classify.report.statistics import Estimate, estimate, ranks
 from classify.studies.folder import StudyFolder
 
@@ -62,7 +63,7 @@ def verdict(study: StudyFolder) -> str | None:
     cells = study.table()
     if adequacy.recognition not in cells:
         return adequacy.verdict({})
-    shares = cells.groupby("row")[adequacy.recognition].mean().dropna()
+    shares = pd.to_numeric(cells[adequacy.recognition], errors="coerce").groupby(cells["row"]).mean().dropna()
     return adequacy.verdict({str(row): float(share) for row, share in shares.items()})
 
 
@@ -76,7 +77,7 @@ def print_ranking(ranking: Ranking, verdicts: Mapping[StudyFolder, str | None]) 
     for row, mean in ranking.means.items():
         text = f"{mean.mean:.1f}" + (f" ± {mean.half:.1f}" if mean.has_interval else "")
         table.add_row(row, text, *(f"{place:g}" for place in ranking.table[row]))
-    console = Console(markup=False, highlight=False)
+    console = PlainConsole()
     console.print(table)
     for number, block in enumerate(ranking.blocks, 1):
         console.print(f"[{number}] {block}")

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
+from augment.runtime.terminal import PlainConsole
 from classify.report.leaks import leaks_section
 from classify.report.pages import Page, Section, render
 from classify.report.sections import (
@@ -94,9 +94,9 @@ def flat_table(results: Sequence[Results]) -> pd.DataFrame:
 
 def print_tables(summary: Summary, answer: Sequence[str], folder: StudyFolder) -> None:
     """Print a short table of each block and the answer to the terminal."""
-    console = Console()
+    console = PlainConsole()
     if not console.is_terminal:
-        console = Console(width=120)
+        console = PlainConsole(width=120)
     measure = next(iter(summary.measures), None)
     for block in summary.blocks:
         table = Table(title=f"{block.name}: {block.seeds} seeds, mean ± 95 % interval")
@@ -108,5 +108,5 @@ def print_tables(summary: Summary, answer: Sequence[str], folder: StudyFolder) -
             table.add_row(line.row, percent(line.accuracy), gain, p, *found)
         console.print(table)
     for sentence in answer:
-        console.print(sentence, highlight=False)
-    console.print(f"report: {folder.page('html')}", soft_wrap=True, highlight=False)
+        console.print(sentence)
+    console.print(f"report: {folder.page('html')}", soft_wrap=True)

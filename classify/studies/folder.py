@@ -12,7 +12,6 @@ curves/, failures/         of each training: its curves, and its trace if it fai
 results.csv, figures/, report.html, report.md
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +24,8 @@ from augment.errors import UserError
 from augment.measure.adequacy import Adequacy
 from augment.runtime.claim import check_same, read_claim
 from augment.runtime.files import write_json
+from augment.runtime.json_files import Kinds, read_object
+from classify.studies import notes
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class StudyFolder:
         Raises:
             UserError: If this is no study's folder.
         """
-        found = self._read("study.json")
+        found = self._read("study.json", notes.DESCRIPTION, remedy="restore it, or choose another `output`")
         if found is None:
             raise UserError("output", f"'{self}' holds no study", "give a folder that `classify study` wrote")
         return found
@@ -100,10 +101,10 @@ class StudyFolder:
         Raises:
             UserError: If none was run to its end.
         """
-        found = self._read("last_run.json")
+        found = self._read("last_run.json", notes.LAST_RUN, notes.check_last_run, "run `classify study` on it again")
         if found is None:
             raise UserError("output", f"no study was run to its end in '{self}'", "run `classify study` on it again")
-        return LastRun(**found | {"cells": tuple(found["cells"])})
+        return LastRun(**{key: found[key] for key in notes.LAST_RUN} | {"cells": tuple(found["cells"])})
 
     def write_last_run(self, run: LastRun) -> None:
         """Keep what the report is about."""
@@ -121,14 +122,9 @@ class StudyFolder:
         Raises:
             UserError: If they belong to another configuration, or cannot be read.
         """
-        path = self.path / "cells" / f"{cell}.json"
-        try:
-            results = self._read(f"cells/{cell}.json")
-            found = None if results is None else results["key"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError("output", f"'{path}' is no finished cell ({error!r})", "delete it") from error
-        if results is not None and found != key:
-            raise UserError("output", f"'{path}' belongs to another study", "delete it")
+        results = self._cell(cell)
+        if results is not None and results["key"] != key:
+            raise UserError("output", f"'{self.path / 'cells' / cell}.json' belongs to another study", "delete it")
         return results
 
     def write_cell(self, cell: str, results: Mapping[str, Any]) -> None:
@@ -137,7 +133,7 @@ class StudyFolder:
 
     def results(self, run: LastRun) -> list[dict[str, Any]]:
         """The results of the finished cells of a run, in their order."""
-        found = (self._read(f"cells/{cell}.json") for cell in run.cells)
+        found = (self._cell(cell) for cell in run.cells)
         return [results for results in found if results is not None]
 
     def curves(self, cell: str) -> Path:
@@ -146,8 +142,7 @@ class StudyFolder:
 
     def keep_trace(self, cell: str, trace: str) -> None:
         """Keep the traceback of a cell that failed."""
-        folder = self._folder("failures")
-        (folder / f"{cell}.txt").write_text(trace, encoding="utf-8")
+        (self._folder("failures") / f"{cell}.txt").write_text(trace, encoding="utf-8")
 
     # Synthetic sets, latents, and what was measured.
 
@@ -172,12 +167,13 @@ class StudyFolder:
 
     def seconds_of_synthesis(self, name: str, images: int) -> float | None:
         """What `images` images of a set cost by the speed of its runs; None if that left no time to tell it by."""
-        run = json.loads((self.dataset(name) / "run.json").read_text(encoding="utf-8"))
+        remedy = "delete the set's folder, so that it is made again"
+        run = read_object(self.dataset(name) / "run.json", "output", remedy, notes.RUN, notes.check_run)
         return run["seconds"]["synthesize"] * images / run["images"] if run["images"] else None
 
     def set_note(self, name: str) -> dict[str, Any] | None:
         """What was measured on a synthetic set, if it was made before."""
-        return self._read(f"sets/{name}.json")
+        return self._read(f"sets/{name}.json", notes.SET, notes.check_set)
 
     def write_set_note(self, name: str, note: Mapping[str, Any]) -> None:
         """Keep what was measured on a synthetic set."""
@@ -185,7 +181,7 @@ class StudyFolder:
 
     def inversion(self, kind: str, shots: int, seed: int) -> dict[str, Any] | None:
         """What a seed's latents of that kind cost and are like, if they were made before."""
-        return self._read(f"inversions/{kind}-shots{shots}-seed{seed}.json")
+        return self._read(f"inversions/{kind}-shots{shots}-seed{seed}.json", notes.INVERSION, notes.check_latents)
 
     def write_inversion(self, kind: str, shots: int, seed: int, note: Mapping[str, Any]) -> None:
         """Keep what a seed's latents cost and are like."""
@@ -193,15 +189,17 @@ class StudyFolder:
 
     def inversions(self) -> dict[str, list[dict[str, Any]]]:
         """What all seeds' latents cost and are like, by their kind."""
-        notes: dict[str, list[dict[str, Any]]] = {}
+        found: dict[str, list[dict[str, Any]]] = {}
         for path in sorted(self.path.glob("inversions/*.json")):
-            notes.setdefault(path.stem.split("-")[0], []).append(json.loads(path.read_text(encoding="utf-8")))
-        return notes
+            note = read_object(path, "output", "delete it", notes.INVERSION, notes.check_latents)
+            found.setdefault(path.stem.split("-")[0], []).append(note)
+        return found
 
     def adequacy(self) -> Adequacy | None:
         """Whether the backbone is good enough, if it was judged."""
-        found = self._read("adequacy.json")
-        return None if found is None else Adequacy(**found)
+        wanted = notes.kinds_of(Adequacy)
+        found = self._read("adequacy.json", wanted)
+        return None if found is None else Adequacy(**{key: found[key] for key in wanted})
 
     def write_adequacy(self, adequacy: Adequacy) -> None:
         """Keep how good the backbone is."""
@@ -218,7 +216,7 @@ class StudyFolder:
         path = self.path / "results.csv"
         if not path.is_file():
             raise UserError("studies", f"no '{path}'", "give folders that `classify study` wrote")
-        return pd.read_csv(path)
+        return notes.read_table(path)
 
     def write_table(self, table: pd.DataFrame) -> None:
         """Keep the figures of the cells."""
@@ -226,8 +224,7 @@ class StudyFolder:
 
     def figure(self, name: str) -> str:
         """Where a picture goes, as the report names it: below `path`."""
-        self._folder("figures")
-        return f"figures/{name}.png"
+        return f"{self._folder('figures').name}/{name}.png"
 
     def page(self, kind: str) -> Path:
         """Where the report goes: `html` or `md`."""
@@ -238,9 +235,14 @@ class StudyFolder:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _cell(self, cell: str) -> dict[str, Any] | None:
+        return self._read(f"cells/{cell}.json", notes.CELL, notes.check_cell)
+
+    def _read(
+        self, name: str, kinds: Kinds, check: notes.Check = notes.nothing_more, remedy: str = "delete it"
+    ) -> dict[str, Any] | None:
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_object(path, "output", remedy, kinds, check) if path.is_file() else None
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         path = self.path / name

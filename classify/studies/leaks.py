@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from augment.images.sources import ImageSource
-from augment.runtime.claim import read_object
 from augment.runtime.files import write_json
+from augment.runtime.json_files import read_object
 from classify.studies.folder import StudyFolder
 from classify.studies.picture import grid
 from classify.train.leaks import Leak
@@ -34,5 +34,5 @@ def kept_leaks(folder: StudyFolder) -> list[tuple[str, str]]:
     path = folder.path / FILE
     if not path.is_file():
         return []
-    found = read_object(path, "output", "run the study again")
+    found = read_object(path, "output", "delete it and run the study again", {"pairs": list})
     return [(pair["test"], pair["few_shot"]) for pair in found["pairs"]]

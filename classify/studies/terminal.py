@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
-from rich.console import Console
-
+from augment.runtime.foreign_text import plain
 from augment.runtime.progress import Meter
+from augment.runtime.terminal import PlainConsole
 from classify.studies.grid import Group
 from classify.studies.runner import Event, Runner
 
@@ -50,7 +50,7 @@ class StudyProgress:
         if event.kind == "failed":
             self.failed.append(f"{name}: {event.text}")
         self.done += event.kind == "done"
-        self._meter.describe(" | ".join(self._running))
+        self._meter.describe(plain(" | ".join(self._running)))
 
 
 def announce(runner: Runner, left: Sequence[Group], total: int) -> None:
@@ -90,4 +90,4 @@ def stoppable(progress: StudyProgress) -> Iterator[None]:
 
 def say(text: str) -> None:
     """One line for the user."""
-    Console(stderr=True).print(text, soft_wrap=True, markup=False, highlight=False)
+    PlainConsole(stderr=True).print(text, soft_wrap=True)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import pil_to_tensor
 
 from augment.errors import UserError
-from augment.measure.extractor import ALIASES, EMBEDDED, LOADING_ERRORS, TimmFeatures
+from augment.measure.extractor import ALIASES, EMBEDDED, LOADING_ERRORS, TimmFeatures, check_folder
 from augment.runtime.network import one_try
 from classify.train.order import Example
 
@@ -94,6 +94,7 @@ def load_filter(extractor: str) -> tuple[Any, TimmFeatures]:
     """
     embedded = EMBEDDED / extractor
     name = f"local-dir:{embedded}" if embedded.is_dir() else ALIASES.get(extractor, extractor)
+    check_folder(name, "synthetic_filter")
     try:
         with one_try():
             network = timm.create_model(name, pretrained=True).eval().requires_grad_(False)

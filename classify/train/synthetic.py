@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import webdataset as wds
 from PIL import Image
 
 from augment.dataset.manifest import read_finished, read_manifest
-from augment.dataset.reader import Member, Stored, decode, index_shard, load_image, unreadable
+from augment.dataset.reader import Member, Stored, decode_member, index_shard, load_image, unreadable
+from augment.dataset.record import soft_label
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet
 from classify.train.order import Example, hold, shuffled
@@ -85,11 +85,12 @@ def read_index(folder: Path, side: int | None = None) -> SyntheticSet:
         UserError: If a shard cannot be read, or a soft label is none.
     """
     manifest = read_manifest(folder)
+    classes = len(manifest["classes"])
     examples: list[Example] = []
     members: dict[str, Member] = {}
     for name in manifest["shards"]:
-        for sample in index_shard(folder / name):
-            examples.append(make_example(sample, name, len(manifest["classes"]), side))
+        for sample in index_shard(folder / name, classes):
+            examples.append(make_example(sample, name, classes, side))
             members[sample.key] = sample.image
     return SyntheticSet(folder, tuple(examples), members, side)
 
@@ -98,35 +99,17 @@ def make_example(sample: Stored, shard: str, num_classes: int, side: int | None)
     """A stored sample as a training image.
 
     Raises:
-        UserError: If its record has no label, or a soft label that is none.
+        UserError: If it has a soft label that is none.
     """
     record = sample.record
-    try:
-        return Example(
-            sample.key,
-            int(record["label"]),
-            partial(load_member, sample.image, side),
-            soft_label(record, num_classes, f"{shard}, {sample.key}"),
-            tuple(record.get("sources", ())),
-            synthetic=True,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise unreadable(shard, error) from error
-
-
-def soft_label(record: dict[str, Any], num_classes: int, where: str) -> tuple[tuple[int, float], ...]:
-    """The pairs of class and weight of a sample's record; none where its label is hard.
-
-    Raises:
-        UserError: If the classes are unknown, or the weights are no probabilities.
-    """
-    labels, weights = record.get("soft_labels") or [], record.get("soft_weights") or []
-    fits = len(labels) == len(weights) and all(0 <= n < num_classes for n in labels) and all(w >= 0 for w in weights)
-    if not fits or (labels and abs(sum(weights) - 1) > 1e-4):
-        problem = f"{where} has soft_labels {labels} with soft_weights {weights}"
-        raise UserError("synthetic", problem, f"expected classes below {num_classes} with weights of sum 1")
-    pairs = tuple((int(n), float(w)) for n, w in zip(labels, weights, strict=True))
-    return () if pairs == ((record["label"], 1.0),) else pairs
+    return Example(
+        sample.key,
+        record["label"],
+        partial(load_member, sample.image, side),
+        soft_label(record, num_classes, f"{shard}, {sample.key}"),
+        tuple(record.get("sources") or ()),
+        synthetic=True,
+    )
 
 
 def load_member(member: Member, side: int | None) -> Image.Image:
@@ -136,7 +119,7 @@ def load_member(member: Member, side: int | None) -> Image.Image:
 
 def shrunk(content: bytes, shard: str, side: int | None) -> Image.Image:
     """The image of these bytes, reduced."""
-    return shrink(decode(content, shard), side)
+    return shrink(decode_member(content, shard), side)
 
 
 def reduction(short: int, side: int | None) -> int:

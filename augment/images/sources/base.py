@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from augment.errors import UserError
-from augment.images.pixels import to_rgb
+from augment.images.pixels import open_image, to_rgb
 
 Split = Literal["pool", "test"]
 
@@ -84,18 +84,10 @@ def decode(file: Path | IO[bytes], name: str) -> Image.Image:
         UserError: If it cannot be decoded.
     """
     try:
-        with Image.open(file) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
-    except (
-        OSError,
-        UnidentifiedImageError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return open_image(file, lambda image: to_rgb(ImageOps.exif_transpose(image)))
+    except ValueError as error:
         raise UserError(
-            f"image '{name}'", f"cannot be read ({reason})", "replace it, or pass over it with `skip_bad`"
+            f"image '{name}'", f"cannot be read ({error})", "replace it, or pass over it with `skip_bad`"
         ) from error
 
 
