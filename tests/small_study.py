@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from conftest import SIDE
 from torch import nn
 
 from classify.cli import main
@@ -21,6 +22,36 @@ METHODS = ["none", "fix/0", "fix/chm", JITTERED]
 ROWS = ["none", "fix/0", "fix/chm", "fix/chm, jittered"]
 
 SLUGS = ["none", "fix-0", "fix-chm", "fix-chm--jittered"]
+
+
+def study_config(model: Path, train: Path, test: Path, extractor: Path) -> dict[str, Any]:
+    """The settings of a small study; `test_vit` runs at three shots alone."""
+    return {
+        "methods": METHODS,
+        "reference": "fix/0",
+        "seeds": 2,
+        "shots": [2, 3],
+        "steps": 3,
+        "extractor": f"local-dir:{extractor}",
+        "source": {
+            "class_path": "augment.images.sources.ImageFolder",
+            "init_args": {"path": str(train), "test_path": str(test)},
+        },
+        "synthesizer": {
+            "class_path": "augment.synthesis.synthesizer.Synthesizer",
+            "init_args": {
+                "backbone": {
+                    "class_path": "augment.backbones.stable_diffusion.StableDiffusion",
+                    "init_args": {"model": str(model)},
+                },
+                "steps": 2,
+                "inversion": {"steps": 2, "warn_psnr": 0},
+            },
+        },
+        "plan": {"per_class": 4, "shard_size": 6, "batch_size": 3},
+        "classifiers": {"resnet": {"name": "test_resnet"}, "vit": {"name": "test_vit", "shots": [3]}},
+        "batches": {"batch_size": 6, "image_size": SIDE},
+    }
 
 
 def run(config: Path, output: Path, *more: str) -> Path:

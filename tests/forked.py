@@ -1,0 +1,47 @@
+"""What does a command say that runs in a forked child? Its exit code and its two streams; imports are paid for once."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import get_context
+from pathlib import Path
+
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        *("augment.commands.synthesize", "augment.commands.invert", "augment.commands.verify", "augment.commands.push"),
+        *("augment.commands.pretrain", "augment.commands.explore", "classify.commands.fit", "classify.commands.push"),
+        *("classify.commands.study", "classify.commands.rank", "torchvision.transforms.v2", "timm.models"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that is over: exit code (negative: killed by this signal), and what it wrote."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+def run_forked(program: str, args: Sequence[str], folder: Path, seconds: float = 60) -> Ended:
+    """Run `augment` or `classify` in a child that has the heavy imports already; a child that hangs is killed."""
+    child = FORKS.Process(target=_run, args=(program, list(args), folder))
+    child.start()
+    child.join(seconds)
+    if child.is_alive():
+        child.kill()
+        child.join()
+    out, err = ((folder / name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr"))
+    return Ended(child.exitcode, out, err)
+
+
+def _run(program: str, args: list[str], folder: Path) -> None:
+    """In the child: as the console script would."""
+    for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
+        file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, stream.fileno())
+    import_module(f"{program}.cli").main(args)
