@@ -23,6 +23,7 @@ from augment.explore.figures.registry import FIGURES
 from augment.explore.gallery import Report, Skipped, write_gallery
 from augment.images.sources import ImageSource
 from augment.runtime.files import write_json
+from augment.runtime.place import check_folder
 from augment.runtime.quiet import quiet
 from augment.synthesis.synthesizer import Synthesizer
 
@@ -86,6 +87,7 @@ def explore(
         arguments: The command's arguments as the user typed them, for the record.
     """
     folder = Path(output)
+    check_folder(folder, "output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

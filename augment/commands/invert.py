@@ -15,6 +15,7 @@ from augment.commands.synthesize import SynthesisCLI, parse_synthesis, print_pro
 from augment.inversion.compare import check, print_trials, write_trials
 from augment.inversion.fill import Inverted, bank_folder, invert
 from augment.mix.registry import configure
+from augment.runtime.place import check_folder
 from augment.runtime.processes import Companions
 from augment.runtime.profile import StageProfiler
 
@@ -45,6 +46,7 @@ def invert_command(args: list[str]) -> None:
     companions = Companions()
     cli = parse_synthesis("invert", args, InversionCLI)
     options, model, output = cli.datamodule, cli.model, Path(cli.config.output).resolve()
+    check_folder(output, "output")
     few_shot = options.few_shot()
     prompts = model.settings.prompts(few_shot)
     if cli.config.check:

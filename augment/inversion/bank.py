@@ -18,6 +18,7 @@ from augment.errors import UserError
 from augment.images.few_shot import Shot
 from augment.inversion.inversion import ENCODED, Inversion, Quality, check_latent
 from augment.runtime.files import write_json
+from augment.runtime.place import check_folder
 from augment.runtime.tensors import write_tensors
 
 
@@ -51,10 +52,11 @@ class LatentBank:
         backbone: Identity of the backbone.
 
     Raises:
-        UserError: If the folder holds latents of another backbone.
+        UserError: If the folder holds latents of another backbone, or cannot be one.
     """
 
     def __init__(self, folder: Path, backbone: str) -> None:
+        check_folder(folder, "bank")
         self.folder = folder
         self.backbone = backbone
         marker = folder / "bank.json"

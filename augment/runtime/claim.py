@@ -7,6 +7,7 @@ from typing import Any
 
 from augment.errors import UserError
 from augment.runtime.fingerprint import first_difference
+from augment.runtime.place import check_folder
 
 
 def read_claim(folder: Path, marker: str, kind: str) -> dict[str, Any] | None:
@@ -20,6 +21,7 @@ def read_claim(folder: Path, marker: str, kind: str) -> dict[str, Any] | None:
     Raises:
         UserError: If the folder holds something else, or its description cannot be read.
     """
+    check_folder(folder, "output")
     path = folder / marker
     if path.is_file():
         return read_object(path, "output", f"choose another `output`, or delete the {kind}")

@@ -36,6 +36,14 @@ class SynthesisBatch:
         return replace(self, start=self.start.to(device))
 
 
+def no_numbers(precision: Precision) -> UserError:
+    """What to say when sampling gave NaN."""
+    remedy = "use fp32 for `model.precision`"
+    if precision == "fp32":
+        remedy = "lower `model.guidance`, raise `model.steps`, or check the backbone's weights"
+    return UserError("model.precision", f"sampling gave NaN in {precision}", remedy)
+
+
 @dataclass(frozen=True)
 class Generated:
     """A batch of images on its way from the device: the program works ahead, and only a reader waits.
@@ -61,9 +69,7 @@ class Generated:
         if self.ready is not None:
             self.ready.synchronize()
         if not bool(self.finite):
-            raise UserError(
-                "model.precision", f"sampling gave NaN in {self.precision}", "use fp32 for `model.precision`"
-            )
+            raise no_numbers(self.precision)
         return self.pixels
 
 

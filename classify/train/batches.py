@@ -90,7 +90,7 @@ class Batches:
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             problem = f"{list(self.crop_scale)} must rise, above 0 and up to 1"
             raise UserError("batches.crop_scale", problem, "give the smallest share of the area first")
-        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1] < math.inf:
             problem = f"{list(self.crop_ratio)} must rise, above 0"
             raise UserError("batches.crop_ratio", problem, "give the smallest aspect ratio first")
         share, rest = divmod(self.batch_size, processes)

@@ -13,8 +13,10 @@ from augment.images.sources import ImageFolder, ImageSource
 from augment.measure.reference import Reference, make_reference
 from augment.runtime.files import write_json
 from augment.runtime.loggers import LoggerName, close_logger, make_logger
+from augment.runtime.place import check_folder
 from augment.runtime.quiet import quietly
 from augment.runtime.settings import checked
+from augment.runtime.trainer import check_trains
 from classify.train.batches import Batches
 from classify.train.card import write_card
 from classify.train.classifier import Classifier
@@ -156,6 +158,8 @@ def train_and_save(
         UserError: As `fit`.
     """
     measured = {"extractor": extractor, "reference": reference, "extractor_weights": extractor_weights}
+    check_folder(output, "output")
+    check_trains(trainer)
     check_synthetic_settings(data, measured)
     model.check_size(data.batches.image_size)
     real = None
