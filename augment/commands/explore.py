@@ -117,6 +117,7 @@ def explore(
 
 def draw(name: str, figure: Figure, explorer: Explorer, command: str) -> Report:
     """Draw one figure and write its JSON."""
+    check_lists(name, figure)
     started = time.perf_counter()
     findings = figure.draw(explorer)
     report = Report(
@@ -133,6 +134,17 @@ def draw(name: str, figure: Figure, explorer: Explorer, command: str) -> Report:
     )
     write_json(explorer.folder / f"{name}.json", asdict(report) | {"model": explorer.model.describe()})
     return report
+
+
+def check_lists(name: str, figure: Figure) -> None:
+    """Refuse an empty list where the figure has something by default: nothing could be drawn.
+
+    Raises:
+        UserError: If there is one.
+    """
+    for option, default in vars(type(figure)()).items():
+        if default and isinstance(default, tuple) and not getattr(figure, option):
+            raise UserError(f"{name}.{option}", "an empty list leaves nothing to draw", "name some, or leave it out")
 
 
 def show(console: Console, report: Report, folder: Path) -> None:
