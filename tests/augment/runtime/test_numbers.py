@@ -27,7 +27,7 @@ def test_zero_is_not_positive() -> None:
 
 
 def test_a_method_refuses_an_infinite_setting() -> None:
-    with pytest.raises(UserError, match="gamma.*inf"):
+    with pytest.raises(UserError, match=r"gamma.*inf"):
         configure("diff-mix", {"gamma": inf})
 
 
