@@ -47,6 +47,9 @@ COMMANDS = {
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 """A disk that is full or not to be written: the user's to mend, wherever the program meets it."""
 
+NO_PATH = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+"""A path that no file can have, or that leads through a file."""
+
 
 INTERRUPTED = "stopped by Ctrl-C; finished work is kept, run the same command again"
 
@@ -90,7 +93,13 @@ def run(commands: dict[str, str], pages: dict[str, Page], usage: str, program: s
         if os.environ.get("LOCAL_RANK", "0") == "0":  # one of the processes of a run speaks
             print(f"{program} {words[0]}: {INTERRUPTED}", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
+    except UnicodeEncodeError as error:
+        if error.reason != "surrogates not allowed":
+            raise
+        fail(f"{program} {words[0]}", f"a name is not UTF-8: {error.object!r}; rename what is called so")
     except OSError as error:
+        if error.errno in NO_PATH:
+            fail(f"{program} {words[0]}", f"'{error.filename}': {error.strerror}; give another path")
         if error.errno not in UNWRITABLE:
             raise
         fail(f"{program} {words[0]}", f"{error}; finished work is kept, run the same command again once that is mended")

@@ -1,7 +1,7 @@
 """A hostile case: a command line that must be answered with one line, and how it is run and judged.
 
 A line of a table reads as it would be typed. Words such as `$images` stand for the places that the fixture of the same
-name in `tests/hostile/conftest.py` made, `$output` for a folder that is not there, and `$tmp` for the case's own folder;
+name in `tests/hostile/conftest.py` made, `$output` for a folder that is not there, `$tmp` for the case's own folder;
 a word that stands alone may stand for several (`$synthesize` for the options of a small `augment synthesize`).
 """
 
@@ -88,7 +88,7 @@ def answer(case: Case, places: Places, tmp: Path) -> Ended:
 
 
 def check(case: Case, places: Places, tmp: Path) -> None:
-    """Run a case and judge it: the exit code, nothing else said, one line that names the command and holds the words."""
+    """Run a case and judge it: the exit code, and one line alone, which names the command and holds the words."""
     ended = answer(case, places, tmp)
     said = f"{case.line}\nexit code {ended.code}\n{ended.out}\n{ended.err}"
     assert "Traceback" not in ended.out + ended.err and ended.out == "", said

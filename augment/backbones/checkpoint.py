@@ -186,9 +186,10 @@ def _adapter_file(argument: str, name: str) -> Path:
                 raise out_of_reach(f"backbone.{argument}", name, reachable, error) from error
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     if len(files) != 1 or files[0].suffix != ".safetensors":
+        what = "is no safetensors file" if path.is_file() else f"holds {len(files)} safetensors files, not one"
         raise UserError(
             f"backbone.{argument}",
-            f"'{name}' is not one safetensors file but {len(files)}, and pickled weights are never read",
+            f"'{name}' {what}, and pickled weights are never read",
             "name the file, or convert it",
         )
     return files[0]

@@ -22,6 +22,7 @@ from augment.explore.figures.registry import FIGURES
 from augment.explore.gallery import Report, Skipped, write_gallery
 from augment.images.sources import ImageSource
 from augment.runtime.files import write_json
+from augment.runtime.place import check_folder
 from augment.runtime.quiet import quiet
 from augment.runtime.terminal import PlainConsole
 from augment.synthesis.synthesizer import Synthesizer
@@ -86,6 +87,7 @@ def explore(
         arguments: The command's arguments as the user typed them, for the record.
     """
     folder = Path(output)
+    check_folder(folder, "output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,6 +117,7 @@ def explore(
 
 def draw(name: str, figure: Figure, explorer: Explorer, command: str) -> Report:
     """Draw one figure and write its JSON."""
+    check_lists(name, figure)
     started = time.perf_counter()
     findings = figure.draw(explorer)
     report = Report(
@@ -131,6 +134,17 @@ def draw(name: str, figure: Figure, explorer: Explorer, command: str) -> Report:
     )
     write_json(explorer.folder / f"{name}.json", asdict(report) | {"model": explorer.model.describe()})
     return report
+
+
+def check_lists(name: str, figure: Figure) -> None:
+    """Refuse an empty list where the figure has something by default: nothing could be drawn.
+
+    Raises:
+        UserError: If there is one.
+    """
+    for option, default in vars(type(figure)()).items():
+        if default and isinstance(default, tuple) and not getattr(figure, option):
+            raise UserError(f"{name}.{option}", "an empty list leaves nothing to draw", "name some, or leave it out")
 
 
 def show(console: PlainConsole, report: Report, folder: Path) -> None:

@@ -15,6 +15,7 @@ from augment.inversion.compare import check, print_trials, write_trials
 from augment.inversion.fill import Inverted, bank_folder, invert
 from augment.mix.registry import configure
 from augment.runtime.claim import check_outside
+from augment.runtime.place import check_folder
 from augment.runtime.processes import Companions
 from augment.runtime.profile import StageProfiler
 from augment.runtime.terminal import PlainConsole
@@ -47,6 +48,7 @@ def invert_command(args: list[str]) -> None:
     cli = parse_synthesis("invert", args, InversionCLI)
     options, model, output = cli.datamodule, cli.model, Path(cli.config.output).resolve()
     check_outside(output, options.source.folders)
+    check_folder(output, "output")
     few_shot = options.few_shot()
     prompts = model.settings.prompts(few_shot)
     if cli.config.check:

@@ -10,11 +10,14 @@ from typing import Any, Literal, NoReturn
 
 import lightning as L
 from jsonargparse import ArgumentParser
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from augment.commands.flags import Flags, flags_of, running
+from augment.commands.mistakes import endless, with_choices
 from augment.commands.yaml_files import check_file, install
+from augment.errors import UserError
 from augment.runtime.foreign_text import plain
 from augment.runtime.loggers import LoggerName, make_logger
 from augment.runtime.quiet import quiet
@@ -54,6 +57,8 @@ class OneLineErrors:
         except UnicodeDecodeError as error:
             self.error(f"a file that these options name is not UTF-8 ({error})")
         running.parsed(self.flags)
+        if name := next(endless(parsed), None):
+            self.error(name)
         return parsed
 
     def parse_path(self, path: str, *args: Any, **kwargs: Any) -> Any:
@@ -71,7 +76,10 @@ class OneLineErrors:
         return flags_of(dict(defaults.items()), self.positionals, self.links)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the message and leave."""
+        """Print the message and leave; a parser of a part of the options leaves that to the whole one."""
+        message = with_choices(message, self._actions)  # type: ignore[attr-defined]
+        if not self.exit_on_error:  # type: ignore[attr-defined]
+            super().error(message, ex)  # type: ignore[misc]
         line = in_plain_words(" ".join(message.replace("typing.", "").split()), self.flags().options)
         print(plain(f"{self.prog}: {line} (see {self.prog} --help)"), file=sys.stderr)
         raise SystemExit(2)
@@ -145,6 +153,19 @@ class OutputCLI(LightningCLI):
         """Lightning's own files go to the output folder too, not to the working directory."""
         parser.add_argument("--output", type=str, required=True, help="Folder to write to.")
         parser.link_arguments("output", "trainer.default_root_dir")
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """A trainer with the user's callbacks beside the command's own; what Lightning refuses is the user's to mend.
+
+        Raises:
+            UserError: If so.
+        """
+        configured = self.config_init.trainer.callbacks or []
+        own = configured if isinstance(configured, list) else [configured]
+        try:
+            return super().instantiate_trainer(**kwargs | {"callbacks": [*kwargs.get("callbacks", []), *own]})
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            raise UserError("trainer", str(error).rstrip("."), "give a value that Lightning's trainer takes") from error
 
 
 class TrainingCLI(OutputCLI):

@@ -20,7 +20,7 @@ from augment.images.few_shot import FewShotSet, choose_few_shot_set
 from augment.images.sources import ImageSource
 from augment.inversion.fill import bank_folder
 from augment.mix.draws import Mixing
-from augment.mix.registry import MethodName
+from augment.mix.registry import MethodName, check_sources
 from augment.runtime.claim import check_outside
 from augment.runtime.processes import Companions
 from augment.runtime.profile import StageProfiler, profile_table
@@ -69,6 +69,7 @@ class DatasetOptions:
 
     def recipe(self, model: Synthesizer, few_shot: FewShotSet, plan: Plan) -> Recipe:
         """Everything that decides an image, frozen."""
+        check_sources(self.method, self.mixing.sources)
         return make_recipe(model, few_shot, self.method, self.seed, self.mixing, plan, self.settings)
 
 

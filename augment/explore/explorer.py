@@ -27,7 +27,7 @@ from augment.mix.draws import noise_seed
 from augment.runtime.terminal import PlainConsole
 from augment.runtime.trainer import QUIET_TRAINER
 from augment.synthesis.notices import warn_of_other_start
-from augment.synthesis.synthesizer import Synthesizer
+from augment.synthesis.synthesizer import Synthesizer, no_numbers
 
 
 class Explorer:
@@ -213,9 +213,7 @@ class Explorer:
         parts = [self.backbone.decode(part.to(self.device)).cpu() for part in torch.split(latents, self.batch_size)]
         images = torch.cat(parts)
         if not bool(torch.isfinite(images).all()):
-            raise UserError(
-                "model.precision", f"sampling gave NaN in {self.model.precision}", "use fp32 for `model.precision`"
-            )
+            raise no_numbers(self.model.precision)
         return images
 
     def _batches(self, start: Start, label: str) -> Iterable[Start]:

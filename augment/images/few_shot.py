@@ -52,7 +52,8 @@ def choose_few_shot_set(
         skip_bad: Pass over images that cannot be read instead of stopping.
 
     Raises:
-        UserError: If a class is unknown or has fewer readable images than `shots`, or an image is broken.
+        UserError: If a class is unknown or has fewer readable images than `shots`, an image is broken, or a name is
+            not UTF-8.
 
     Example:
         >>> import augment
@@ -61,6 +62,10 @@ def choose_few_shot_set(
         50
     """
     names = source.classes
+    if classes is not None and not classes:
+        raise UserError("classes", "an empty list names no class", "name some, or leave it out")
+    for name in names:
+        check_name(name)
     for name in classes or ():
         if name not in names:
             raise UserError("classes", f"unknown class '{name}'", f"the source has {', '.join(map(repr, names))}")
@@ -72,6 +77,18 @@ def choose_few_shot_set(
         for label, name in enumerate(names)
     ]
     return FewShotSet(names, tuple(chosen))
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a class or an image that no JSON file can hold.
+
+    Raises:
+        UserError: If it is not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError("source", f"the name {name!r} is not UTF-8", "rename the file or the folder") from error
 
 
 def _choose(
@@ -87,6 +104,7 @@ def _choose(
         if len(picked) == wanted:
             break
         item = items[position]
+        check_name(item.name)
         try:
             source.image(item)
         except UserError:

@@ -20,6 +20,7 @@ from augment.images.few_shot import Shot
 from augment.inversion.inversion import ENCODED, Inversion, Quality, check_latent
 from augment.runtime.files import write_json
 from augment.runtime.json_files import Number, check_kinds, parse_object, read_object
+from augment.runtime.place import check_folder
 from augment.runtime.tensors import write_tensors
 
 
@@ -54,10 +55,11 @@ class LatentBank:
         shape: (C, h, w) of its latents; None takes any.
 
     Raises:
-        UserError: If the folder holds latents of another backbone.
+        UserError: If the folder holds latents of another backbone, or cannot be one.
     """
 
     def __init__(self, folder: Path, backbone: str, shape: tuple[int, int, int] | None = None) -> None:
+        check_folder(folder, "bank")
         self.folder = folder
         self.backbone = backbone
         self.shape = shape

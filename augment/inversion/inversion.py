@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -14,6 +14,7 @@ from augment.backbones.base import Backbone, Precision
 from augment.backbones.inversions import InversionKind
 from augment.backbones.start import Noise, Sampler, Start
 from augment.errors import UserError
+from augment.runtime.numbers import NonNegativeNumber
 
 
 def check_latent(latent: Tensor, what: str, remedy: str) -> None:
@@ -54,12 +55,12 @@ class Inversion:
 
     kind: InversionKind = "ddim"
     steps: PositiveInt = 50
-    guidance: NonNegativeFloat = 1.0
-    tolerance: NonNegativeFloat = 1e-5
+    guidance: NonNegativeNumber = 1.0
+    tolerance: NonNegativeNumber = 1e-5
     iterations: PositiveInt = 10
     precision: Precision = "fp32"
     batch_size: PositiveInt = 16
-    warn_psnr: NonNegativeFloat = 15.0
+    warn_psnr: NonNegativeNumber = 15.0
 
 
 @dataclass(frozen=True)

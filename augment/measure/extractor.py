@@ -70,6 +70,8 @@ def extractor_name(extractor: str) -> str:
 
 def cannot_load(extractor: str, error: Exception) -> UserError:
     """What to say, and what to do instead."""
+    if isinstance(error, pickle.UnpicklingError):  # torch's own words say how to run a stranger's code
+        return UserError("extractor_weights", f"this file for '{extractor}' holds no weights alone", "give another")
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return UserError(
         "extractor",
@@ -176,6 +178,8 @@ class Extractor:
             raise UserError(
                 "extractor_weights", f"extractor '{extractor}' has its own weights", f"leave '{weights}' out"
             )
+        if weights is not None and not Path(weights).is_file():
+            raise UserError("extractor_weights", f"no file '{weights}'", "give the file of the weights")
         self.image_size = image_size
         self.device = device
         try:

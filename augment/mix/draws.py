@@ -11,10 +11,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from augment.errors import UserError
+from augment.runtime.numbers import PositiveNumber
 
 DEFAULT_SOURCES = 3
 
@@ -33,7 +34,7 @@ class Mixing:
 
     sources: PositiveInt | None = None
     weights: Literal["dirichlet", "centroid"] = "dirichlet"
-    concentration: PositiveFloat = 1.0
+    concentration: PositiveNumber = 1.0
 
 
 @dataclass(frozen=True)

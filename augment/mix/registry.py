@@ -66,6 +66,18 @@ def configure(name: MethodName, settings: Mapping[str, Any] = AUTHORS) -> Method
     return configured
 
 
+def check_sources(name: MethodName, sources: int | None) -> None:
+    """Refuse a number of sources that a method does not take; a study's rows share one, and take what they can of it.
+
+    Raises:
+        UserError: If it is not the method's own.
+    """
+    own = METHODS[name].sources
+    if sources is not None and own is not None and sources != own:
+        problem = f"{sources} are asked for, and method '{name}' takes {own}"
+        raise UserError("mixing.sources", problem, "leave it out, or choose another `method`")
+
+
 def describe(method: Method) -> dict[str, Any]:
     """The settings in force, authors' values included, as JSON has them, without what the method's name says."""
     names = [field.name for field in fields(method) if field.name not in method.in_name]

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jsonargparse.typing import ClosedUnitInterval, PositiveFloat
+from jsonargparse.typing import ClosedUnitInterval
 
 from augment.backbones.start import LatentKind, Start
 from augment.errors import UserError
 from augment.mix.interpolation import blend_noise
 from augment.mix.method import Material, Method
+from augment.runtime.numbers import PositiveNumber
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class DiffMix(SDEdit):
     """
 
     strength: ClosedUnitInterval = 0.7
-    gamma: PositiveFloat = 0.5
+    gamma: PositiveNumber = 0.5
     prompt_tells_class: ClassVar[bool] = True
     across: ClassVar[bool] = True
 

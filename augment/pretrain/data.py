@@ -6,13 +6,14 @@ from typing import Any
 import lightning as L
 import torch
 import torch.nn.functional as F
-from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from augment.errors import UserError
 from augment.images.pixels import to_float, to_tensor, to_uint8
 from augment.images.sources import ImageSource
+from augment.runtime.numbers import NonNegativeNumber
 
 
 class PretrainData(L.LightningDataModule):
@@ -32,7 +33,7 @@ class PretrainData(L.LightningDataModule):
         source: ImageSource,
         batch_size: PositiveInt = 64,
         image_size: PositiveInt = 32,
-        jitter: NonNegativeFloat = 0.0,
+        jitter: NonNegativeNumber = 0.0,
         skip_bad: bool = False,
     ) -> None:
         super().__init__()

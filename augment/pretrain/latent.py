@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, PositiveFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, PositiveInt
 from torch import Tensor, nn
 
 from augment.backbones.stable_diffusion import StableDiffusion
@@ -27,6 +27,7 @@ from augment.pretrain.networks import (
     load_autoencoder,
 )
 from augment.pretrain.objective import Denoiser, ddim_sample, epsilon_loss, warmup_cosine
+from augment.runtime.numbers import NonNegativeNumber, PositiveNumber
 
 SAMPLES = 32
 SCALE_BATCH = 256
@@ -67,9 +68,9 @@ class LatentDiffusion(Pretraining):
         autoencoder_channels: tuple[int, ...] = (16, 32, 32),
         denoiser_channels: tuple[int, ...] = (64, 64),
         autoencoder_steps: PositiveInt = 3000,
-        autoencoder_lr: PositiveFloat = 2e-3,
-        denoiser_lr: PositiveFloat = 1e-3,
-        kl_weight: NonNegativeFloat = 1e-4,
+        autoencoder_lr: PositiveNumber = 2e-3,
+        denoiser_lr: PositiveNumber = 1e-3,
+        kl_weight: NonNegativeNumber = 1e-4,
         prompt: str = "a digit",
         prompt_dropout: ClosedUnitInterval = 0.1,
         autoencoder: str | None = None,

@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from augment.backbones.pixel import PixelDiffusion
 from augment.pretrain.base import Pretraining, fixed_noise
 from augment.pretrain.networks import build_pixel_denoiser
 from augment.pretrain.objective import ddim_sample, epsilon_loss, warmup_cosine
+from augment.runtime.numbers import PositiveNumber
 
 SAMPLES = 32
 
@@ -36,7 +37,7 @@ class DDPM(Pretraining):
         self,
         image_size: PositiveInt = 32,
         channels: tuple[int, ...] = (64, 128, 128),
-        lr: PositiveFloat = 5e-4,
+        lr: PositiveNumber = 5e-4,
         warmup_steps: NonNegativeInt = 100,
     ) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ from augment.runtime.claim import check_outside, check_same, read_claim
 from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
+from augment.runtime.trainer import check_trains
 
 log = logging.getLogger(__name__)
 
@@ -190,6 +191,7 @@ def check_settings(model: Pretraining, trainer: L.Trainer) -> None:
             "not given",
             "the learning rate falls to 0 over them: try `trainer.max_steps` 10000, or `minutes` 30",
         )
+    check_trains(trainer)
     if trainer.max_steps <= model.denoising_from:
         raise UserError(
             "trainer.max_steps",

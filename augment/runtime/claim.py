@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from augment.errors import UserError
 from augment.runtime.fingerprint import first_difference
 from augment.runtime.json_files import read_object
+from augment.runtime.place import check_folder
 
 LOCK = ".lock"
 """A file that stays in the folder, empty: whether it is locked counts, not whether it is there."""
@@ -46,6 +47,9 @@ def kept_to_this_process(folder: Path, kind: str) -> Iterator[None]:
         lock.release()
 
 
+from augment.runtime.place import check_folder
+
+
 def read_claim(folder: Path, marker: str, kind: str) -> dict[str, Any] | None:
     """What the folder says of the work in it; None for a folder that is empty or not there.
 
@@ -57,6 +61,7 @@ def read_claim(folder: Path, marker: str, kind: str) -> dict[str, Any] | None:
     Raises:
         UserError: If the folder holds something else, or its description cannot be read.
     """
+    check_folder(folder, "output")
     path = folder / marker
     if path.is_file():
         return read_object(path, "output", f"choose another `output`, or delete the {kind}")

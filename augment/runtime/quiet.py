@@ -29,7 +29,7 @@ def quietly() -> Iterator[None]:
         library.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", module=r"(lightning|PIL)\..*")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -42,7 +42,7 @@ def quiet() -> None:
     """Silence the libraries for good: in a process that belongs to a command."""
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", module=r"(lightning|PIL)\..*")
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     shown = logging.StreamHandler()

@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from augment.errors import UserError
 from augment.runtime.image_bar import ImageProgress
 
 QUIET_TRAINER: dict[str, Any] = {
@@ -18,6 +19,22 @@ QUIET_TRAINER: dict[str, Any] = {
 """A trainer that says nothing of its own and leaves the dealing of work to our loaders."""
 
 MakeTrainer = Callable[[list[L.Callback]], L.Trainer]
+
+
+def check_trains(trainer: L.Trainer) -> None:
+    """Refuse a trainer that would train nothing, or for no fixed number of steps, or test nothing.
+
+    Raises:
+        UserError: If it is one.
+    """
+    if trainer.max_steps < 1:
+        problem = f"{trainer.max_steps} is no number of optimizer steps to train for"
+        raise UserError("trainer.max_steps", problem, "give at least 1")
+    for name in ("max_epochs", "limit_train_batches", "limit_test_batches"):
+        if getattr(trainer, name) == 0:
+            raise UserError(f"trainer.{name}", "0 leaves nothing to train or to test on", "leave it out")
+    if getattr(trainer, "fast_dev_run", False):  # set by Lightning, but not declared
+        raise UserError("trainer.fast_dev_run", "a trial of a batch or so trains no model", "leave it out")
 
 
 def default_trainer(callbacks: list[L.Callback]) -> L.Trainer:

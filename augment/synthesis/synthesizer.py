@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import lightning as L
 import torch
-from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from augment.backbones.base import Backbone, Precision, allow_tf32
@@ -13,6 +13,7 @@ from augment.backbones.start import Sampler, Start, steps_left
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
 from augment.inversion.inversion import Inversion
+from augment.runtime.numbers import NonNegativeNumber
 from augment.runtime.out_of_memory import Halving
 from augment.runtime.profile import profile
 from augment.synthesis.plan import PlannedBatch
@@ -33,6 +34,14 @@ class SynthesisBatch:
     def to(self, device: torch.device) -> Self:
         """The same batch on another device; Lightning calls this."""
         return replace(self, start=self.start.to(device))
+
+
+def no_numbers(precision: Precision) -> UserError:
+    """What to say when sampling gave NaN."""
+    remedy = "use fp32 for `model.precision`"
+    if precision == "fp32":
+        remedy = "lower `model.guidance`, raise `model.steps`, or check the backbone's weights"
+    return UserError("model.precision", f"sampling gave NaN in {precision}", remedy)
 
 
 @dataclass(frozen=True)
@@ -60,9 +69,7 @@ class Generated:
         if self.ready is not None:
             self.ready.synchronize()
         if not bool(self.finite):
-            raise UserError(
-                "model.precision", f"sampling gave NaN in {self.precision}", "use fp32 for `model.precision`"
-            )
+            raise no_numbers(self.precision)
         return self.pixels
 
 
@@ -88,7 +95,7 @@ class Synthesizer(L.LightningModule):
         backbone: Backbone,
         inversion: Inversion = Inversion(),  # noqa: B008  (frozen)
         steps: PositiveInt = 50,
-        guidance: NonNegativeFloat = 1.0,
+        guidance: NonNegativeNumber = 1.0,
         prompt: str = "a digit",
         precision: Precision = "fp32",
         sampler: Sampler = Sampler(),  # noqa: B008  (frozen)

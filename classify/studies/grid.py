@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from augment.errors import UserError
+from augment.runtime.files import partial_path
 from classify.studies.rows import Contender, Row, WantedSet, slug
+
+LONGEST_NAME = 255
+"""Bytes of a file's name on all common file systems."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,23 @@ class Group:
     cells: tuple[Cell, ...]
 
 
+def check_length(cell: Cell) -> None:
+    """Refuse names that make the name of a file too long.
+
+    Raises:
+        UserError: If they do.
+    """
+    length = len(partial_path(Path(f"{cell.slug}.json")).name.encode())
+    if length > LONGEST_NAME:
+        problem = f"the names '{cell.row.name}' and '{cell.contender.name}' make a file name of {length} bytes"
+        raise UserError("methods", problem, f"shorten one of them; {LONGEST_NAME} is the most")
+
+
 def make_groups(rows: Sequence[Row], contenders: Sequence[Contender], seeds: int) -> list[Group]:
     """All cells, seed by seed so that a study that was stopped is balanced, those that share a set together.
 
     Raises:
-        UserError: If two cells would share a file, or there is none.
+        UserError: If two cells would share a file, a file's name would be too long, or there is no cell.
     """
     groups: dict[str, list[Cell]] = {}
     files: dict[str, Cell] = {}
@@ -52,6 +69,7 @@ def make_groups(rows: Sequence[Row], contenders: Sequence[Contender], seeds: int
                 for contender in contenders:
                     if shots in row.shots and shots in contender.shots:
                         cell = Cell(row, shots, seed, contender)
+                        check_length(cell)
                         if (other := files.setdefault(cell.slug, cell)) is not cell:
                             problem = f"'{other}' and '{cell}' cannot be told apart"
                             raise UserError("methods", problem, "give one of the rows another name")

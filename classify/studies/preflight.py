@@ -1,15 +1,21 @@
 """What is refused before a study runs? Settings that contradict each other, and what a row or a classifier lacks."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 from augment.errors import UserError
 from augment.measure.extractor import extractor_name
 from augment.runtime.loggers import make_logger
+from augment.runtime.place import check_folder
 from classify.studies.folder import StudyFolder
 from classify.studies.rows import Row
 from classify.studies.settings import Study
 from classify.studies.synthesis import recipe_of
 from classify.train.filter import load_filter
+
+MOST_THREADS = 1024
+"""Beyond that, and beyond the machine's own cores, threads crash the libraries that are asked for them."""
 
 
 def check(study: Study, folder: StudyFolder) -> None:
@@ -18,6 +24,8 @@ def check(study: Study, folder: StudyFolder) -> None:
     Raises:
         UserError: Naming the setting, and its row and number of shots.
     """
+    check_folder(folder.path, "output")
+    check_numbers(study)
     rows, contenders = study.rows, study.contenders
     for row in rows:
         check_row(study, row)
@@ -32,6 +40,24 @@ def check(study: Study, folder: StudyFolder) -> None:
     if not extractors or len({extractor_name(name) for name in extractors}) < len(extractors):
         raise UserError("extractor", f"{list(extractors)} must be names that differ", "name each once, one or more")
     make_logger(study.logger, folder.curves(""), "")  # a package that lacks is said before anything is run
+
+
+def check_numbers(study: Study) -> None:
+    """Refuse a study of nothing, and one that no machine can run.
+
+    Raises:
+        UserError: If it is one.
+    """
+    if not study.methods:
+        raise UserError("methods", "no row is given", "name some, such as none, fix/0 and nin/chm")
+    if not study.shots:
+        raise UserError("shots", "no number of real images per class is given", "name one or more, such as 5")
+    most = max(MOST_THREADS, os.cpu_count() or 1)
+    for name, value in (("threads", study.threads), ("devices", study.devices)):
+        if value > most:
+            raise UserError(name, f"{value} are more than any machine runs at once", f"give at most {most}")
+    if study.extractor_weights is not None and not Path(study.extractor_weights).is_file():
+        raise UserError("extractor_weights", f"no file '{study.extractor_weights}'", "give the file of the weights")
 
 
 def check_row(study: Study, row: Row) -> None:

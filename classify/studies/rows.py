@@ -184,6 +184,8 @@ def make_contenders(classifiers: Mapping[str, Mapping[str, Any]], shots: Sequenc
 
 def some_of(shots: Sequence[int], chosen: Sequence[int] | None, argument: str, where: str) -> tuple[int, ...]:
     """The chosen of the study's numbers of shots; all of them for None."""
+    if chosen is not None and not chosen:
+        raise UserError(argument, f"{where}an empty list of shots trains nothing", "name some, or leave it out")
     unknown = sorted(set(chosen or ()) - set(shots))
     if unknown:
         problem = f"{where}{unknown[0]} shots are not among the study's shots {list(shots)}"

@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
 
 from augment.errors import UserError
+from augment.runtime.numbers import NonNegativeNumber, PositiveNumber
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class Batches:
     color_jitter: ClosedUnitInterval = 0.4
     auto_augment: str | None = None
     trivial_augment: bool = False
-    mixup: NonNegativeFloat = 0.0
-    cutmix: NonNegativeFloat = 0.0
+    mixup: NonNegativeNumber = 0.0
+    cutmix: NonNegativeNumber = 0.0
     workers: NonNegativeInt = 0
-    cache_gib: PositiveFloat = 2.0
+    cache_gib: PositiveNumber = 2.0
 
     @property
     def synthetic_count(self) -> int:
@@ -89,7 +90,7 @@ class Batches:
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             problem = f"{list(self.crop_scale)} must rise, above 0 and up to 1"
             raise UserError("batches.crop_scale", problem, "give the smallest share of the area first")
-        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1] < math.inf:
             problem = f"{list(self.crop_ratio)} must rise, above 0"
             raise UserError("batches.crop_ratio", problem, "give the smallest aspect ratio first")
         share, rest = divmod(self.batch_size, processes)

@@ -6,13 +6,7 @@ from typing import Any
 import lightning as L
 import timm
 import torch
-from jsonargparse.typing import (
-    ClosedUnitInterval,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
 from timm.data import resolve_data_config
 from timm.models import save_for_hf
 from timm.optim import create_optimizer_v2
@@ -23,6 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 
 from augment.errors import UserError
 from augment.runtime.network import one_try
+from augment.runtime.numbers import NonNegativeNumber, PositiveNumber
 
 
 class Classifier(L.LightningModule):
@@ -46,8 +41,8 @@ class Classifier(L.LightningModule):
         name: str = "resnet18",
         pretrained: bool = False,
         optimizer: str = "adamw",
-        lr: PositiveFloat = 1e-3,
-        weight_decay: NonNegativeFloat = 0.05,
+        lr: PositiveNumber = 1e-3,
+        weight_decay: NonNegativeNumber = 0.05,
         warmup_steps: NonNegativeInt = 20,
         label_smoothing: ClosedUnitInterval = 0.1,
         drop_rate: ClosedUnitInterval = 0.0,
@@ -55,7 +50,7 @@ class Classifier(L.LightningModule):
         super().__init__()
         if num_classes < 2:
             raise UserError("source", "images of one class leave nothing to classify", "add images of another class")
-        self.settings = {"opt": optimizer, "lr": lr, "weight_decay": weight_decay}
+        self.settings: dict[str, Any] = {"opt": optimizer, "lr": lr, "weight_decay": weight_decay}
         self.warmup_steps = warmup_steps
         self.description = {
             "name": name,

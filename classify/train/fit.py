@@ -15,10 +15,12 @@ from augment.runtime.claim import check_configuration, check_outside
 from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.loggers import LoggerName, close_logger, make_logger
+from augment.runtime.place import check_folder
 from augment.runtime.processes import Companions
 from augment.runtime.quiet import quietly
 from augment.runtime.settings import checked
 from augment.runtime.step_bar import StepProgress
+from augment.runtime.trainer import check_trains
 from classify.train.batches import Batches
 from classify.train.card import write_card
 from classify.train.classifier import Classifier
@@ -169,6 +171,8 @@ def train_and_save(
     """
     measured = {"extractor": extractor, "reference": reference, "extractor_weights": extractor_weights}
     check_outside(output, data.source.folders)
+    check_folder(output, "output")
+    check_trains(trainer)
     check_synthetic_settings(data, measured)
     config = describe_fit(model, data, trainer, measured | {"half": half})
     if trainer.is_global_zero:  # the others may come when it has begun to write

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, Job, run_program
+from lightning.pytorch.callbacks import DeviceStatsMonitor
 
 import augment.cli
 import classify.cli
@@ -155,3 +156,14 @@ def test_a_negative_seed_is_refused(job: Job, tmp_path: Path, fails: Fails) -> N
     from augment.cli import main
 
     assert "--seed: Not of type" in fails(main, ["synthesize", *job.args(tmp_path / "out", "--seed", "-1")], 2)
+
+
+def test_the_users_callbacks_run_beside_the_commands_own(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(DeviceStatsMonitor, "on_predict_end", lambda *_: seen.append("called"), raising=False)
+    callback = "lightning.pytorch.callbacks.DeviceStatsMonitor"
+    job.synthesize(tmp_path / "out" / "set", "--trainer.callbacks", callback, per_class=1)
+    assert seen == ["called", "called"]  # while inverting, and while sampling
+    assert len(list((tmp_path / "out" / "set").glob("*.tar"))) == 1

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from augment.explore.drawing import BLUE, GREY, ORANGE, charts, save_table, square_root_axis
@@ -26,6 +26,7 @@ from augment.explore.figures.strip import gather
 from augment.explore.sources import counts_up_to
 from augment.mix.draws import Mixing, draw_mixture
 from augment.mix.interpolation import Mean, interpolate
+from augment.runtime.numbers import NonNegativeNumber
 
 CENTROID = Mixing(weights="centroid")
 DRAWN = 2
@@ -58,7 +59,7 @@ class Bias:
     classes: tuple[str, ...] = ()
     draws: PositiveInt = 20
     latents: Literal["real", "generated"] = "real"
-    perturbation: NonNegativeFloat = 0.02
+    perturbation: NonNegativeNumber = 0.02
 
     shows: ClassVar[str] = "channel means of fix/0 and fix/chm centroids against N, with the predicted √N·d"
     look_for: ClassVar[str] = (

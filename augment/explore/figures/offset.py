@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from augment.backbones.start import Start
@@ -12,6 +12,7 @@ from augment.errors import UserError
 from augment.explore.drawing import change, save_sheets, save_table
 from augment.explore.explorer import Explorer
 from augment.explore.figure import Findings
+from augment.runtime.numbers import NonNegativeNumber
 
 PARTS = ("change of the top quarter", "change of the rest")
 
@@ -25,7 +26,7 @@ class Offset:
         samples: Number of noise latents; each gives two rows.
     """
 
-    offsets: tuple[NonNegativeFloat, ...] = (0.0, 0.1, 0.2, 0.4, 0.8)
+    offsets: tuple[NonNegativeNumber, ...] = (0.0, 0.1, 0.2, 0.4, 0.8)
     samples: PositiveInt = 3
 
     shows: ClassVar[str] = "∓b added to two channels in the top quarter of the latent, at t = T and at t = 0"

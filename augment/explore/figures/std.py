@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from augment.backbones.start import Start
 from augment.explore.drawing import change, grid_of, save_sheets, save_table
 from augment.explore.explorer import Explorer
 from augment.explore.figure import Findings
+from augment.runtime.numbers import PositiveNumber
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Std:
         samples: Number of noise latents; each gives a row.
     """
 
-    scales: tuple[PositiveFloat, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+    scales: tuple[PositiveNumber, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
     samples: PositiveInt = 4
 
     shows: ClassVar[str] = "images from s·z for s from 0.5 to 1.5"

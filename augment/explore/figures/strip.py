@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from jsonargparse.typing import NonNegativeFloat, PositiveInt
+from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from augment.explore.drawing import grid_of, save_sheets, save_table
@@ -11,6 +11,7 @@ from augment.explore.explorer import Explorer
 from augment.explore.figure import Findings
 from augment.explore.sources import Sources, counts_up_to
 from augment.mix.registry import MethodName
+from augment.runtime.numbers import NonNegativeNumber
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Strip:
     methods: tuple[MethodName, ...] = ("lin/0", "fix/0", "fix/chm", "nin/chm")
     classes: tuple[str, ...] = ()
     latents: Literal["real", "generated"] = "real"
-    perturbation: NonNegativeFloat = 0.02
+    perturbation: NonNegativeNumber = 0.02
 
     shows: ClassVar[str] = "centroids of N inverted images, for growing N and several norm/mean pairs"
     look_for: ClassVar[str] = (
