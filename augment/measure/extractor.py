@@ -136,6 +136,7 @@ class Extractor:
             raise UserError(
                 "extractor_weights", f"extractor '{extractor}' has its own weights", f"leave '{weights}' out"
             )
+        self.given = extractor
         self.image_size = image_size
         self.device = device
         try:

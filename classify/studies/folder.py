@@ -170,10 +170,9 @@ class StudyFolder:
         shard = self.dataset(name) / shard_name(0)
         return shard if shard.is_file() else None
 
-    def seconds_of_synthesis(self, name: str, images: int) -> float | None:
-        """What `images` images of a set cost by the speed of the last run; None if that left no time to tell it by."""
-        run = json.loads((self.dataset(name) / "run.json").read_text(encoding="utf-8"))
-        return run["seconds"]["synthesize"] * images / run["images"] if run["images"] else None
+    def run_of_synthesis(self, name: str) -> dict[str, Any]:
+        """What the last run that made images of a set noted: how many they were, and its seconds."""
+        return dict(self._read(f"datasets/{name}/run.json") or {"images": 0})
 
     def set_note(self, name: str) -> dict[str, Any] | None:
         """What was measured on a synthetic set, if it was made before."""

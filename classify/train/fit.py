@@ -11,6 +11,7 @@ from augment.dataset.manifest import read_manifest
 from augment.errors import UserError
 from augment.images.sources import ImageFolder, ImageSource
 from augment.measure.reference import Reference, make_reference
+from augment.measure.seen import write_trained_on
 from augment.runtime.files import write_json
 from augment.runtime.loggers import LoggerName, close_logger, make_logger
 from augment.runtime.quiet import quietly
@@ -172,6 +173,7 @@ def train_and_save(
         output.mkdir(parents=True, exist_ok=True)
         write_json(results, metrics)
         model.save(classifier, data.few_shot.classes, data.batches.image_size, half)
+        write_trained_on(classifier, (shot.sha256 for shot in data.few_shot.all))
         if real is not None and data.synthetic is not None:
             found = real.measure(data.synthetic, data.source, data.few_shot)
             metrics |= found.values | {"caveats": found.caveats}
