@@ -102,7 +102,7 @@ class Adequacy:
             f"{self.halves:.3g}, the autoencoder's reconstructions of it {self.reconstructions:.3g}, plain noise "
             f"samples {self.noise:.3g} ({self.count} images each; more than {FAR:g} times the other half's counts as "
             f"too far). The extractor recognises the class of {share(self.real_recognised)} of real images, of "
-            f"{share(self.reconstructions_recognised)} of reconstructions{made}. {self.judges}"
+            f"{share(self.reconstructions_recognised)} of reconstructions{made}."
         )
 
     @property
@@ -122,7 +122,9 @@ def _exposure(model: str, seen: int | None, effect: str, bias: str) -> str:
     if seen == 0:
         return f"The {model} was trained on none of them."
     if seen is None:
-        return f"It is not known whether the {model} was trained on them: if so, {effect}, and the verdict is too {bias}."
+        return (
+            f"It is not known whether the {model} was trained on them: if so, {effect}, and the verdict is too {bias}."
+        )
     return f"The {model} was trained on {seen} of them: {effect}, and the verdict may be too {bias}."
 
 

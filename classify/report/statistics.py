@@ -34,6 +34,14 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A mean over repeats and their standard deviation, NaN for one."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A paired difference of two rows.
 
@@ -67,6 +75,11 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(float(array.mean()), float("nan"), len(array))
     half = float(stats.t.ppf(1 - LEVEL / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
     return Estimate(float(array.mean()), half, len(array))
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and standard deviation of repeats."""
+    return Spread(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"))
 
 
 def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
