@@ -35,8 +35,8 @@ def found(summary: Summary) -> str:
     if worse:
         return f"No row is shown to be better than real images alone, and these are worse: {some(worse)}"
     count = sum(gain.tested for gain in summary.gains.values())
-    rows = "The one row compared is not" if count == 1 else f"None of {count} rows is"
-    return f"{rows} shown to differ from real images alone"
+    rows = "The one comparison shows no" if count == 1 else f"None of {count} comparisons shows a"
+    return f"{rows} difference from real images alone"
 
 
 def sight(summary: Summary) -> str:

@@ -173,8 +173,8 @@ def sheets(findings: Findings) -> list[Picture]:
     """Few-shot images, and the first synthetic ones of each row, the best rows first; a column per class."""
     folder, results, run = findings.folder, findings.results, findings.run
     seed, shots = min(cell["seed"] for cell in results), max(cell["shots"] for cell in results)
-    caption = f"{run.shots} a class, seed {run.seed}; a column per class"
-    pictures = [Picture(folder.figure("real"), "Real few-shot images", caption, True)]
+    caption = f"few-shot images of seed {run.seed}, a column per class; below, the synthetic images of each row"
+    pictures = [Picture(folder.figure("real"), "Real", caption, True)]
     block = next(block for block in findings.summary.blocks if block.shots == shots)
     order = [line.row for line in block.by_gain]
     datasets: dict[str, list[str]] = {}
@@ -186,5 +186,5 @@ def sheets(findings: Findings) -> list[Picture]:
     for dataset, rows in datasets.items():
         if (shard := folder.first_shard(dataset)) is not None:
             synthetic_grid(shard, GRID_ROWS).save(folder.path / folder.figure(dataset))
-            pictures.append(Picture(folder.figure(dataset), ", ".join(rows), "synthetic", True))
+            pictures.append(Picture(folder.figure(dataset), ", ".join(rows), "", True))
     return pictures

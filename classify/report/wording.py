@@ -72,7 +72,7 @@ TESTS = (
     f"of a seed, cancels out of a difference. p: paired t-test (sign test where all seeds differ alike), corrected by "
     f"Holm for all rows of the table; bold: p < {LEVEL:g}. The headline and the first figure are corrected for all "
     f"tables together. No choice was made on the test images; the highest mean is the highest on them.",
-    f"The smallest difference that is reliably seen is the one that this test would find in {100 * POWER:.0f} % of such "
-    f"studies, given how much the paired differences vary from seed to seed (all rows of a table taken together). A "
+    f"The smallest difference that is reliably seen is the one that this test would find in {100 * POWER:.0f} % of "
+    f"such studies, given how much the paired differences vary from seed to seed (all rows of a table together). A "
     f"smaller one may be real and yet be missed: that no difference is shown is no proof that there is none.",
 )
