@@ -94,7 +94,8 @@ def remarks(findings: Findings) -> tuple[str, ...]:
             f"{findings.missing} of {len(findings.run.cells)} cells failed and are missing from every figure below."
         )
     if findings.adequacy is not None:
-        found.append(findings.adequacy.verdict(findings.shares))
+        seen = " It was judged by images that the extractor was trained on: see below."
+        found.append(findings.adequacy.verdict(findings.shares) + (seen if findings.adequacy.extractor_saw else ""))
     return tuple(found)
 
 
