@@ -165,11 +165,23 @@ def measure_adequacy(
         image_features(extractor, samples)
         for samples in (first, second, zip(rebuilt, names, strict=True), zip(noise, names, strict=True))
     )
-    distances = [frechet_distance(real.values, other.values) for other in others]
-    shares = [recognised(real, other) for other in others[:2]]  # the class of a noise sample is up to the model
+    between, after, sampled = (frechet_distance(real.values, other.values) for other in others)
+    shown, rebuilt_shown = (recognised(real, other) for other in others[:2])  # a noise sample's class is the model's
     hashes = {source.sha256(item) for half in judges for item in half}
-    saw = (None if known is None else len(hashes & known) for known in seen)
-    return Adequacy(extractor.name, len(images), real.values.shape[1], *distances, *shares, *saw)
+    by_extractor, by_backbone = (None if known is None else len(hashes & known) for known in seen)
+    size = real.values.shape[1]
+    return Adequacy(
+        extractor.name,
+        len(images),
+        size,
+        between,
+        after,
+        sampled,
+        shown,
+        rebuilt_shown,
+        by_extractor,
+        by_backbone,
+    )
 
 
 def unseen(source: ImageSource, extractor: Set[str] | None, backbone: Set[str] | None) -> list[Item]:

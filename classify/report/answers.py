@@ -25,7 +25,8 @@ def headline(summary: Summary) -> str:
 def found(summary: Summary) -> str:
     """Which rows differ from real images alone, corrected for all comparisons of the report."""
     several = len(summary.blocks) > 1
-    better, worse = [], []
+    better: list[str] = []
+    worse: list[str] = []
     for (block, row), gain in summary.gains.items():
         if gain.significant:
             change = f"{block}: {points(gain.change)}" if several else points(gain.change)
@@ -48,7 +49,7 @@ def sight(summary: Summary) -> str:
     text = f"{seeds} seeds reliably show only differences of about {sizes} points or more"
     more = more_seeds(seeds)
     wider = rough(100 * summary.visible(block, more) for block in summary.blocks) if more else None
-    return text + (f" (--seeds {more} would show {wider})" if wider else "")
+    return text + (f" (--seeds {more} would show about {wider})" if wider else "")
 
 
 def some(names: Sequence[str]) -> str:

@@ -339,7 +339,7 @@ def test_the_headline_holds_over_all_that_it_could_have_named() -> None:
 def test_the_headline_says_what_could_have_been_seen() -> None:
     """Two rows, three seeds, deviations of 2.31 and 0.55 points: pooled 1.68, times 4.62 at level 0.05 / 2."""
     assert headline(summarize(CELLS)).endswith(
-        "; 3 seeds reliably show only differences of about 7.8 points or more (--seeds 10 would show 1.9)."
+        "; 3 seeds reliably show only differences of about 7.8 points or more (--seeds 10 would show about 1.9)."
     )
     alike = [cell(row, n, top1) for row, shift in (("none", 0), ("a", 0.5)) for n, top1 in enumerate((shift, shift))]
     assert "how small a difference could have been seen is unknown" in headline(summarize(alike))
