@@ -21,5 +21,9 @@ def leaks_section(findings: Findings) -> Iterator[Section]:
             "with --near_duplicates refuse to be stopped by them.",
         ),
         (("", Table(("test image", "few-shot image"), rows)),),
-        (Picture(findings.folder.figure(FIGURE), "The first pairs", f"Few-shot above, test below; at most {SHOWN}.", True),),
+        (
+            Picture(
+                findings.folder.figure(FIGURE), "The first pairs", f"Few-shot above, test below; at most {SHOWN}.", True
+            ),
+        ),
     )
