@@ -4,7 +4,7 @@ If plain samples lie far from the real images, or nobody can tell the class of a
 ways to mix latents says little about them, whatever its intervals.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from augment.inversion.inversion import round_trip
 from augment.measure.extractor import Extractor
 from augment.measure.features import image_features
 from augment.measure.metrics import frechet_distance, frechet_name, recognised
+from augment.measure.seen import seen_by_backbone, seen_by_extractor
 from augment.synthesis.synthesizer import Synthesizer
 
 FAR = 10.0
@@ -47,6 +48,8 @@ class Adequacy:
         noise: Distance of images sampled from Gaussian noise, with the same classes' prompts.
         real_recognised: Share of the other half whose class has the nearest mean in the extractor's features.
         reconstructions_recognised: The same after the autoencoder.
+        extractor_saw: Of the images in both halves, those that the extractor was trained on; None if that is unknown.
+        backbone_saw: The same of the backbone.
     """
 
     extractor: str
@@ -57,6 +60,8 @@ class Adequacy:
     noise: float
     real_recognised: float
     reconstructions_recognised: float
+    extractor_saw: int | None = None
+    backbone_saw: int | None = None
 
     @property
     def recognition(self) -> str:
@@ -100,6 +105,28 @@ class Adequacy:
             f"{share(self.reconstructions_recognised)} of reconstructions{made}."
         )
 
+    @property
+    def judges(self) -> str:
+        """Which images the verdict rests on, who had seen them before, and what that does to it."""
+        text = f"These {2 * self.count} real images are from the few-shot pool; no test image is among them. "
+        if self.extractor_saw == self.backbone_saw == 0:
+            return text + "Neither the extractor nor the backbone was trained on any of them."
+        return text + (
+            _exposure("extractor", self.extractor_saw, "real images look easier than new ones", "hard")
+            + " "
+            + _exposure("backbone", self.backbone_saw, "its samples may be copies of them", "kind")
+        )
+
+
+def _exposure(model: str, seen: int | None, effect: str, bias: str) -> str:
+    if seen == 0:
+        return f"The {model} was trained on none of them."
+    if seen is None:
+        return (
+            f"It is not known whether the {model} was trained on them: if so, {effect}, and the verdict is too {bias}."
+        )
+    return f"The {model} was trained on {seen} of them: {effect}, and the verdict may be too {bias}."
+
 
 def share(value: float) -> str:
     """A share in whole per cent."""
@@ -120,7 +147,9 @@ def measure_adequacy(
     Raises:
         UserError: If there are fewer than four real images.
     """
-    first, second = (read(source, items, skip_bad) for items in halves(source.pool))
+    seen = seen_by_extractor(extractor.given), seen_by_backbone(synthesizer.backbone.identity)
+    judges = halves(unseen(source, *seen))
+    first, second = (read(source, items, skip_bad) for items in judges)
     if min(len(first), len(second)) < 2:
         raise UserError(
             "source",
@@ -136,9 +165,41 @@ def measure_adequacy(
         image_features(extractor, samples)
         for samples in (first, second, zip(rebuilt, names, strict=True), zip(noise, names, strict=True))
     )
-    distances = [frechet_distance(real.values, other.values) for other in others]
-    shares = [recognised(real, other) for other in others[:2]]  # the class of a noise sample is up to the model
-    return Adequacy(extractor.name, len(images), real.values.shape[1], *distances, *shares)
+    between, after, sampled = (frechet_distance(real.values, other.values) for other in others)
+    shown, rebuilt_shown = (recognised(real, other) for other in others[:2])  # a noise sample's class is the model's
+    hashes = {source.sha256(item) for half in judges for item in half}
+    by_extractor, by_backbone = (None if known is None else len(hashes & known) for known in seen)
+    size = real.values.shape[1]
+    return Adequacy(
+        extractor.name,
+        len(images),
+        size,
+        between,
+        after,
+        sampled,
+        shown,
+        rebuilt_shown,
+        by_extractor,
+        by_backbone,
+    )
+
+
+def unseen(source: ImageSource, extractor: Set[str] | None, backbone: Set[str] | None) -> list[Item]:
+    """The images of a pool that judge: those that nobody was trained on, if they are enough to be halved.
+
+    Else those that the extractor was not trained on, and else all: what it was trained on it tells apart too well.
+
+    Args:
+        source: Its pool is asked.
+        extractor: Hashes of the images that the extractor was trained on, as far as they are known.
+        backbone: The same of the backbone.
+    """
+    by_extractor, by_backbone = extractor or set(), backbone or set()
+    for known in (by_extractor | by_backbone, by_extractor):
+        left = [item for item in source.pool if not known or source.sha256(item) not in known]
+        if len(left) >= 2 * FEW:
+            return left
+    return list(source.pool)
 
 
 def halves(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:

@@ -180,6 +180,7 @@ class Extractor:
             )
         if weights is not None and not Path(weights).is_file():
             raise UserError("extractor_weights", f"no file '{weights}'", "give the file of the weights")
+        self.given = extractor
         self.image_size = image_size
         self.device = device
         try:

@@ -47,9 +47,6 @@ def kept_to_this_process(folder: Path, kind: str) -> Iterator[None]:
         lock.release()
 
 
-from augment.runtime.place import check_folder
-
-
 def read_claim(folder: Path, marker: str, kind: str) -> dict[str, Any] | None:
     """What the folder says of the work in it; None for a folder that is empty or not there.
 

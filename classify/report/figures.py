@@ -1,13 +1,16 @@
-"""The pictures of a study's report: accuracy with intervals, against shots, distance and cost, and sample grids."""
+"""What do a report's pictures look like? Differences, accuracies, losses, and sheets of images."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from PIL import Image
 
 from augment.dataset.reader import read_shard
-from classify.report.statistics import Estimate
+from classify.report.statistics import Comparison, Estimate
+from classify.report.wording import points, rough
 from classify.studies.picture import GRID_CLASSES, grid
 
 matplotlib.use("Agg")
@@ -15,7 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-BLUE, GREY, ORANGE = "#2f6db3", "#8a8f98", "#d9822b"
+BLUE, GREY, ORANGE, DARK = "#2f6db3", "#8a8f98", "#d9822b", "#555a63"
 
 
 def colour(method: str) -> str:
@@ -25,14 +28,74 @@ def colour(method: str) -> str:
     return ORANGE if method.endswith("/0") else BLUE
 
 
-def accuracy_bars(path: Path, accuracy: Mapping[str, Estimate], points: Mapping[str, Sequence[float]]) -> None:
+@dataclass(frozen=True)
+class Panel:
+    """Differences from the baseline of one block, in points, the largest first.
+
+    Attributes:
+        name: Of the block.
+        gains: Of each row; significant ones are corrected for all that the figure shows.
+        visible: The smallest difference that could have been seen, in points; NaN if unknown.
+    """
+
+    name: str
+    gains: Mapping[str, Comparison]
+    visible: float
+
+
+def differences(path: Path, panels: Sequence[Panel], seeds: int) -> None:
+    """Paired differences with their intervals, sorted, over a grey band of what could not have been seen."""
+    columns = min(len(panels), 2)
+    lines = -(-len(panels) // columns)
+    height = 0.34 * max(len(panel.gains) for panel in panels) + 1.0
+    size = (7.0 * columns, height * lines + 0.3)
+    figure, places = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
+    for panel, axes in zip(panels, places.flat, strict=False):
+        _differences(axes, panel)
+        if len(panels) > 1:
+            axes.set_title(panel.name, loc="left", fontsize=10, fontweight="bold")
+    for axes in places.flat[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel(
+        f"better or worse than real images alone, points of accuracy (mean and 95 % interval over {seeds} seeds)",
+        fontsize=9.5,
+    )
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _differences(axes: Axes, panel: Panel) -> None:
+    names, gains = list(panel.gains), list(panel.gains.values())
+    reach = 100 * max(abs(g.change.mean) + (g.change.half if g.change.has_interval else 0) for g in gains)
+    limit = max(1.1 * reach, min(1.1 * panel.visible, 2.2 * reach) if panel.visible > 0 else 0.0, 0.5)
+    axes.set_xlim(-limit, limit)
+    if panel.visible > 0:
+        axes.axvspan(-panel.visible, panel.visible, color=GREY, alpha=0.18, lw=0, zorder=0)
+        axes.text(0.01, 1.01, f"grey: below {rough([panel.visible])} points, too small to be seen reliably",
+                  transform=axes.transAxes, fontsize=8.5, color="#666", ha="left", va="bottom")  # fmt: skip
+    axes.axvline(0, color="black", lw=1)
+    for row, gain in enumerate(gains):
+        middle, half = 100 * gain.change.mean, 100 * gain.change.half if gain.change.has_interval else 0.0
+        shade = (BLUE if middle > 0 else ORANGE) if gain.significant else DARK
+        axes.errorbar(middle, row, xerr=half, fmt="o", ms=7, capsize=3, lw=1.8, color=shade,
+                      mfc=shade if gain.significant else "white", clip_on=False)  # fmt: skip
+        axes.annotate(points(gain.change), (1, row), xycoords=("axes fraction", "data"), xytext=(6, 0),
+                      textcoords="offset points", fontsize=9, va="center", color=shade)  # fmt: skip
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="x", alpha=0.3)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def accuracy_bars(path: Path, accuracy: Mapping[str, Estimate], seeds: Mapping[str, Sequence[float]]) -> None:
     """Mean accuracy with its 95 % interval, and one dot per seed."""
     names = list(accuracy)
     figure, axes = plt.subplots(figsize=(8, 0.42 * len(names) + 1.2), layout="constrained")
     for row, name in enumerate(names):
         e = accuracy[name]
         axes.errorbar(e.mean, row, xerr=e.half if e.has_interval else 0, fmt="o", color=colour(name), capsize=4, ms=7)
-        axes.plot(points[name], [row + 0.22] * len(points[name]), ".", color=colour(name), alpha=0.35, ms=6)
+        axes.plot(seeds[name], [row + 0.22] * len(seeds[name]), ".", color=colour(name), alpha=0.35, ms=6)
     if "none" in accuracy:
         axes.axvline(accuracy["none"].mean, color=GREY, lw=1, ls="--")
     axes.set_yticks(range(len(names)), names)
@@ -43,23 +106,9 @@ def accuracy_bars(path: Path, accuracy: Mapping[str, Estimate], points: Mapping[
     finish(figure, axes, path)
 
 
-def accuracy_against(
-    path: Path, accuracy: Mapping[str, Estimate], other: Mapping[str, float], label: str, front: bool = False
-) -> None:
-    """Mean accuracy against another quantity, one labelled point per row.
-
-    Args:
-        path: Of the picture.
-        accuracy: Of each row.
-        other: The quantity, of the rows that have it.
-        label: Names the quantity.
-        front: Join the rows that no other beats in both, less of the quantity being better (Pareto front).
-    """
+def accuracy_against(path: Path, accuracy: Mapping[str, Estimate], other: Mapping[str, float], label: str) -> None:
+    """Mean accuracy against another quantity, one labelled point per row that has it."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    if front:
-        best = pareto({name: (x, accuracy[name].mean) for name, x in other.items()})
-        corners = [other[name] for name in best], [accuracy[name].mean for name in best]
-        axes.plot(*corners, drawstyle="steps-post", color=GREY, lw=1, zorder=1)
     for name, x in other.items():
         axes.plot(x, accuracy[name].mean, "o", color=colour(name), ms=6)
         axes.annotate(name, (x, accuracy[name].mean), xytext=(4, 3), textcoords="offset points", fontsize=8)
@@ -69,13 +118,19 @@ def accuracy_against(
     finish(figure, axes, path)
 
 
-def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Names of the points (cost, gain) that no other one beats, cheapest first."""
-    front: list[str] = []
-    for name in sorted(points, key=lambda name: (points[name][0], -points[name][1])):
-        if not front or points[name][1] > points[front[-1]][1]:
-            front.append(name)
-    return front
+def loss_curves(path: Path, curves: Mapping[str, Sequence[float]], steps: int) -> None:
+    """Training loss against the steps, one line per row: real images alone in black."""
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    palette = plt.get_cmap("tab20")
+    for number, (name, curve) in enumerate(curves.items()):
+        middles = (np.arange(len(curve)) + 0.5) * steps / len(curve)
+        style = {"color": "black", "lw": 2.2, "zorder": 3} if name == "none" else {"color": palette(number % 20)}
+        axes.plot(middles, curve, label=name, **{"lw": 1.2, "zorder": 2} | style)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("optimizer steps")
+    axes.set_ylabel("training loss")
+    axes.legend(fontsize=8, ncols=1 + len(curves) // 14, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    finish(figure, axes, path)
 
 
 def accuracy_by_shots(path: Path, curves: Mapping[str, Mapping[int, Estimate]]) -> None:

@@ -31,10 +31,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names its rows."""
+    """A table whose first column names its rows; notes below it define its columns."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, what it is about, and what is shown."""
+    """A heading, what it is about in paragraphs, and what is shown."""
 
     title: str
-    note: str = ""
+    notes: tuple[str, ...] = ()
     tables: tuple[tuple[str, Table], ...] = ()
     pictures: tuple[Picture, ...] = ()
 
@@ -63,7 +64,11 @@ class Page:
 
     Attributes:
         title: The question.
-        answer: The answer: a sentence, then details.
+        headline: The answer, in one sentence.
+        remarks: What must be known of it, in small print.
+        figure: What shows the answer; None if nothing was compared.
+        wide: Whether the figure takes the whole width.
+        pictures: Real and synthetic images beside it.
         sections: The rest.
         command: How it was made.
         config: What was run, as JSON.
@@ -71,7 +76,11 @@ class Page:
     """
 
     title: str
-    answer: tuple[str, ...]
+    headline: str
+    remarks: tuple[str, ...]
+    figure: Picture | None
+    wide: bool
+    pictures: tuple[Picture, ...]
     sections: tuple[Section, ...]
     command: str
     config: str

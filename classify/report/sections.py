@@ -1,68 +1,91 @@
 """What does a study's report show? One function per section: its tables, its charts and what to look for."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from augment.measure.adequacy import Adequacy
 from augment.measure.latents import LatentStatistics
 from augment.measure.metrics import is_frechet
+from classify.report.answers import answer
 from classify.report.figures import accuracy_against, accuracy_bars, accuracy_by_shots, synthetic_grid
+from classify.report.findings import Findings
+from classify.report.measures import measures_tables
 from classify.report.pages import Picture, Section, Table, Value
-from classify.report.statistics import Estimate, estimate, rank_correlation
-from classify.report.summary import BASELINE, Block, Results, Summary, class_differences
-from classify.report.tables import accuracy_table, measures_table, pairs_table, value
-from classify.report.wording import number, percent
-from classify.studies.folder import LastRun, StudyFolder
+from classify.report.statistics import ENOUGH, Estimate, estimate, rank_correlation
+from classify.report.summary import BASELINE, Block, class_differences
+from classify.report.tables import accuracy_table, pairs_table, scores_table, value
+from classify.report.wording import TESTS, number, percent
+from classify.studies.folder import StudyFolder
 from classify.studies.rows import slug
+
+FIRST_SHEETS = 10
+"""Sheets of images on the first screen."""
 
 GRID_ROWS = 3
 
 
-def recognised_shares(adequacy: Adequacy, results: Sequence[Results]) -> dict[str, float]:
-    """The share of each row's images whose class is recognised, by the extractor that judged the backbone."""
-    found: dict[str, list[float]] = {}
-    for cell in results:
-        if adequacy.recognition in cell["set"]:
-            found.setdefault(cell["row"], []).append(cell["set"][adequacy.recognition])
-    return {row: sum(values) / len(values) for row, values in found.items()}
+def backbone_section(findings: Findings) -> Iterator[Section]:
+    """The verdict on the backbone, which images it rests on, and who had seen them."""
+    if findings.adequacy is not None:
+        sentence = findings.adequacy.sentence(findings.shares)
+        yield Section("Is the backbone good enough?", (sentence, findings.adequacy.judges))
 
 
-def block_section(folder: StudyFolder, block: Block, summary: Summary, results: Sequence[Results]) -> Section:
-    """Tables and charts of one classifier at one number of shots."""
+def reading_section(findings: Findings) -> Iterator[Section]:
+    """What intervals, tests and the smallest visible difference mean."""
+    yield Section("How to read the figures", TESTS)
+
+
+def block_sections(findings: Findings) -> Iterator[Section]:
+    """Tables and charts of one classifier at one number of shots each."""
+    for block in findings.summary.blocks:
+        yield block_section(findings, block)
+
+
+def block_section(findings: Findings, block: Block) -> Section:
+    """Accuracies, differences, what was measured on the synthetic sets, and how the two go together."""
+    folder, summary, cells = findings.folder, findings.summary, findings.cells(block)
     name = f"{slug(block.classifier)}-shots{block.shots}"
     accuracy = {line.row: line.accuracy for line in block.lines}
-    members = [c for c in results if (c["classifier"], c["shots"]) == (block.classifier, block.shots)]
-    seeds = {row: [cell["top1"] for cell in members if cell["row"] == row] for row in accuracy}
     file = folder.figure(f"accuracy-{name}")
-    accuracy_bars(folder.path / file, accuracy, seeds)
-    pictures = [Picture(file, "Accuracy", "Large: mean and 95 % interval; small: seeds.")]
+    accuracy_bars(
+        folder.path / file, accuracy, {row: [c["top1"] for c in cells if c["row"] == row] for row in accuracy}
+    )
+    luck = (
+        "Large: mean and 95 % interval; small: seeds. The intervals hold the luck of the few-shot set, which all rows "
+    )
+    pictures = [Picture(file, "Accuracy", luck + "of a seed share: compare rows by their differences.")]
     for measure in filter(is_frechet, summary.measures):
         distances = {line.row: line.measures[measure].mean for line in block.lines if measure in line.measures}
         if len(distances) > 1:
             file = folder.figure(f"{slug(measure)}-{name}")
             accuracy_against(folder.path / file, accuracy, distances, f"{measure} (lower is closer)")
-            caption = "Does a synthetic set nearer to the real images train a better classifier?"
-            found = rank_correlation([accuracy[row].mean for row in distances], list(distances.values()))
-            if found is not None:
-                caption += f" Then this falls; rank correlation over {len(distances)} rows: {found:.2f}."
+            caption = correlation([accuracy[row].mean for row in distances], list(distances.values()))
             pictures.append(Picture(file, f"Accuracy against {measure}", caption))
-    if len(accuracy) > 1:
-        costs = {line.row: line.cost for line in block.lines if not math.isnan(line.cost)}
-        label = "seconds of synthesis and training"
-        file = folder.figure(f"cost-{name}")
-        accuracy_against(folder.path / file, accuracy, costs, label, front=True)
-        caption = "Grey line: rows that no cheaper one beats (Pareto front). Latents are not counted: see below."
-        pictures.append(Picture(file, "Accuracy against cost", caption))
-    tables = [("", accuracy_table(block, summary.reference)), ("Other measures", measures_table(block, summary))]
+    tables = [("Accuracy", accuracy_table(block, summary.reference))]
     if block.pairs:
         tables.append(("What mean adjustment changes", pairs_table(block)))
-    caveats = dict.fromkeys(caveat for cell in members for caveat in cell["caveats"])
-    note = ". ".join((f"{block.seeds} {'seed' if block.seeds == 1 else 'seeds'}", *caveats)) + "."
-    return Section(block.name, note, tuple(tables), tuple(pictures))
+    if summary.scores:
+        tables.append(("Other scores of the classifier", scores_table(block, summary)))
+    tables += measures_tables(block)
+    caveats = dict.fromkeys(caveat for cell in cells for caveat in cell["caveats"])
+    notes = (answer(block), *(f"{caveat}." for caveat in caveats))
+    return Section(block.name, notes, tuple(tables), tuple(pictures))
 
 
-def shots_section(folder: StudyFolder, summary: Summary) -> Section | None:
+def correlation(accuracy: Sequence[float], distance: Sequence[float]) -> str:
+    """Whether nearer sets train better classifiers, if there are rows enough to tell."""
+    question = "Does a synthetic set nearer to the real images train a better classifier? "
+    found = rank_correlation(accuracy, distance)
+    if found is None:
+        return question + f"{len(accuracy)} rows are too few for a correlation: {ENOUGH} that differ are needed."
+    return (
+        f"{question}Then this falls. Rank correlation over {found.count} rows: {found.value:.2f}, 95 % interval "
+        f"{found.low:.2f} to {found.high:.2f}."
+    )
+
+
+def shots_section(findings: Findings) -> Iterator[Section]:
     """Accuracy against the number of real images, for classifiers that were trained at several."""
+    folder, summary = findings.folder, findings.summary
     pictures, tables = [], []
     for classifier in dict.fromkeys(block.classifier for block in summary.blocks):
         blocks = [block for block in summary.blocks if block.classifier == classifier]
@@ -81,14 +104,15 @@ def shots_section(folder: StudyFolder, summary: Summary) -> Section | None:
             for row, curve in curves.items()
         )
         tables.append((classifier, Table(("row", *(f"{n} {'shot' if n == 1 else 'shots'}, %" for n in shots)), rows)))
-    return Section("Accuracy against shots", "", tuple(tables), tuple(pictures)) if pictures else None
+    if pictures:
+        yield Section("Accuracy against shots", (), tuple(tables), tuple(pictures))
 
 
-def classes_section(summary: Summary, results: Sequence[Results]) -> Section | None:
+def classes_section(findings: Findings) -> Iterator[Section]:
     """Accuracy of each class under the baseline, and what each row changes."""
     tables = []
-    for block in summary.blocks:
-        cells = [c for c in results if (c["classifier"], c["shots"]) == (block.classifier, block.shots)]
+    for block in findings.summary.blocks:
+        cells = findings.cells(block)
         if BASELINE not in {cell["row"] for cell in cells}:
             continue
         baseline, changes = class_differences(cells)
@@ -100,11 +124,13 @@ def classes_section(summary: Summary, results: Sequence[Results]) -> Section | N
         ]
         tables.append((block.name, Table(("row", *map(str, baseline.columns)), (first, *others))))
     note = f"First line: accuracy of {BASELINE}, %. Others: differences from it, points, means over seeds."
-    return Section("Differences by class", note, tuple(tables)) if tables else None
+    if tables:
+        yield Section("Differences by class", (note,), tuple(tables))
 
 
-def latents_section(folder: StudyFolder, results: Sequence[Results]) -> Section | None:
+def latents_section(findings: Findings) -> Iterator[Section]:
     """Norm and channel bias of the inverted latents, and of what each row's sampler started from."""
+    folder, results = findings.folder, findings.results
     shots = max((cell["shots"] for cell in results if cell["dataset"]), default=0)
     made = {(c["row"], c["seed"]): c["dataset"] for c in results if c["dataset"] and c["shots"] == shots}
     seeds = sorted({seed for _, seed in made})
@@ -124,7 +150,8 @@ def latents_section(folder: StudyFolder, results: Sequence[Results]) -> Section 
     )
     table = Table(("latents", "norm/√L", "its spread", "channel bias"), tuple(rows))
     costs = ("What latents cost: each seed makes them once, for all rows that begin with them", latents_costs(folder))
-    return Section("Latents before and after mixing", note, (("", table), costs)) if rows else None
+    if rows:
+        yield Section("Latents before and after mixing", (note,), (("", table), costs))
 
 
 def latents_costs(folder: StudyFolder) -> Table:
@@ -136,19 +163,28 @@ def latents_costs(folder: StudyFolder) -> Table:
     return Table(("latents", "new images", "seconds a seed", "round trip, dB"), tuple(rows))
 
 
-def images_section(folder: StudyFolder, results: Sequence[Results], run: LastRun) -> Section:
-    """Few-shot images and the first synthetic ones, a column per class."""
+def images_section(findings: Findings) -> Iterator[Section]:
+    """The sheets of images that the first screen has no room for."""
+    if rest := sheets(findings)[FIRST_SHEETS:]:
+        yield Section("More images", (), (), tuple(rest))
+
+
+def sheets(findings: Findings) -> list[Picture]:
+    """Few-shot images, and the first synthetic ones of each row, the best rows first; a column per class."""
+    folder, results, run = findings.folder, findings.results, findings.run
     seed, shots = min(cell["seed"] for cell in results), max(cell["shots"] for cell in results)
-    caption = f"Few-shot images of seed {run.seed}, a column per class."
+    caption = f"few-shot images of seed {run.seed}, a column per class; below, the synthetic images of each row"
     pictures = [Picture(folder.figure("real"), "Real", caption, True)]
+    block = next(block for block in findings.summary.blocks if block.shots == shots)
+    order = [line.row for line in block.by_gain]
     datasets: dict[str, list[str]] = {}
-    for cell in results:
-        rows = datasets.setdefault(cell["dataset"], []) if (cell["seed"], cell["shots"]) == (seed, shots) else []
-        if cell["row"] not in rows:
-            rows.append(cell["row"])
+    for cell in sorted(results, key=lambda cell: order.index(cell["row"]) if cell["row"] in order else len(order)):
+        if (cell["seed"], cell["shots"]) == (seed, shots) and cell["dataset"] is not None:
+            rows = datasets.setdefault(cell["dataset"], [])
+            if cell["row"] not in rows:
+                rows.append(cell["row"])
     for dataset, rows in datasets.items():
-        if dataset is not None and (shard := folder.first_shard(dataset)) is not None:
+        if (shard := folder.first_shard(dataset)) is not None:
             synthetic_grid(shard, GRID_ROWS).save(folder.path / folder.figure(dataset))
-            pictures.append(Picture(folder.figure(dataset), ", ".join(rows), "First synthetic images.", True))
-    note = f"{shots} shots, seed {seed}. All rows with the same mixing draw the same sources with the same weights."
-    return Section("Images", note, (), tuple(pictures))
+            pictures.append(Picture(folder.figure(dataset), ", ".join(rows), "", True))
+    return pictures

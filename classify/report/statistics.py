@@ -13,6 +13,9 @@ LEVEL = 0.05
 ROUNDING = 2.0**-21
 """More than float32 can move a difference of two differences, relative to them; an image of a million moves it more."""
 
+ENOUGH = 10
+"""Rows from which on a correlation over rows is given at all."""
+
 Key = TypeVar("Key")
 
 
@@ -31,6 +34,14 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A mean over repeats and their standard deviation, NaN for one."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A paired difference of two rows.
 
@@ -38,11 +49,13 @@ class Comparison:
         change: Mean of first - second, with its interval; not corrected for other comparisons.
         p: Of the two-sided paired t-test; NaN for fewer than two seeds.
         adjusted: p after Holm's correction for the comparisons it was made with.
+        deviation: Standard deviation of the seeds' differences; NaN for fewer than two seeds.
     """
 
     change: Estimate
     p: float
     adjusted: float
+    deviation: float = float("nan")
 
     @property
     def significant(self) -> bool:
@@ -64,6 +77,11 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(float(array.mean()), half, len(array))
 
 
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and standard deviation of repeats."""
+    return Spread(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"))
+
+
 def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
     """The difference first - second, seed by seed; corrected for no other comparison yet.
 
@@ -73,6 +91,7 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
     """
     differences = [a - b for a, b in zip(first, second, strict=True)]
     change = estimate(differences)
+    deviation = float(np.std(differences, ddof=1)) if change.has_interval else float("nan")
     rounding = ROUNDING * max((abs(value) for value in (*first, *second)), default=0.0)
     if not change.has_interval:
         p = float("nan")
@@ -80,8 +99,9 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
         p = float(stats.ttest_rel(first, second).pvalue)
     else:
         change = replace(change, half=float("nan"))
+        deviation = 0.0
         p = 1.0 if abs(change.mean) <= rounding else 2.0 ** (1 - len(differences))
-    return Comparison(change, p, p)
+    return Comparison(change, p, p, deviation)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -113,8 +133,27 @@ def ranks(scores: Mapping[Key, float]) -> dict[Key, float]:
     return dict(zip(scores, stats.rankdata([-score for score in scores.values()]).tolist(), strict=True))
 
 
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation; None for fewer than four pairs, or where one of the two does not vary."""
-    if len(first) < 4 or np.ptp(first) == 0 or np.ptp(second) == 0:
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rank correlation over a number of rows, with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Correlation | None:
+    """Spearman's rank correlation r of n pairs; None for fewer than ENOUGH, or where one of the two does not vary.
+
+    The interval is tanh(arctanh r ± 1.96 √((1 + r²/2) / (n - 3))) (Bonett & Wright 2000, Sample Size Requirements for
+    Estimating Pearson, Kendall and Spearman Correlations).
+    """
+    count = len(first)
+    if count < ENOUGH or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(stats.spearmanr(first, second).statistic)
+    value = float(stats.spearmanr(first, second).statistic)
+    with np.errstate(divide="ignore"):  # the interval of a perfect order is that one point
+        middle = np.arctanh(np.clip(value, -1, 1))
+    reach = stats.norm.isf(LEVEL / 2) * np.sqrt((1 + value**2 / 2) / (count - 3))
+    return Correlation(value, float(np.tanh(middle - reach)), float(np.tanh(middle + reach)), count)

@@ -1,15 +1,16 @@
-"""What do the cells of a study say in numbers and in words? Means over seeds, paired differences, the answer."""
+"""What do the cells of a study say in numbers? Means over seeds and paired differences."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
 from augment.measure.metrics import is_frechet
-from classify.report.statistics import Comparison, Estimate, compare, corrected, estimate
-from classify.report.wording import percent, points
+from classify.report.power import detectable, pooled_deviation
+from classify.report.statistics import Comparison, Estimate, Spread, compare, corrected, estimate, spread
 
 BASELINE = "none"
 """Name of the row of real images alone."""
@@ -29,8 +30,8 @@ class Line:
         versus: Against the reference row.
         measures: Of its synthetic sets, such as the Fréchet distance.
         scores: Of the classifier, beside top-1.
-        synthesis: Mean seconds for a synthetic set, without inversion.
-        training: Mean seconds for a training.
+        synthesis: Seconds for a synthetic set, without inversion; None if none was noted.
+        training: Seconds for a training.
     """
 
     row: str
@@ -39,13 +40,8 @@ class Line:
     versus: Comparison | None
     measures: dict[str, Estimate]
     scores: dict[str, Estimate]
-    synthesis: float
-    training: float
-
-    @property
-    def cost(self) -> float:
-        """Seconds for a trained classifier."""
-        return self.synthesis + self.training
+    synthesis: Spread | None
+    training: Spread | None
 
 
 @dataclass(frozen=True)
@@ -79,44 +75,10 @@ class Block:
         return max(self.lines, key=lambda line: (line.accuracy.count, line.accuracy.mean))
 
     @property
-    def answer(self) -> str:
-        """The finding, as far as the corrected tests allow one."""
-        best = self.best
-        count = best.accuracy.count
-        seeds = f"{count} {'seed' if count == 1 else 'seeds'}"
-        text = f"{self.name}: highest mean accuracy {best.row}, {percent(best.accuracy)} % over {seeds}"
+    def by_gain(self) -> list[Line]:
+        """The rows that are compared with the baseline, the best first."""
         compared = [line for line in self.lines if line.gain is not None]
-        baseline = next((line for line in self.lines if line.row == BASELINE), None)
-        if compared and baseline is not None:
-            if best is not baseline:
-                text += f" ({BASELINE}: {percent(baseline.accuracy)} %)"
-            text += ". " + self._verdict(compared)
-        else:
-            text += "."
-        if fewer := [line for line in self.lines if line.accuracy.count < count]:
-            text += f" Not among them, run with fewer seeds: {', '.join(line.row for line in fewer)}."
-        if self.pairs:
-            text += " Channel-wise mean adjustment: " + "; ".join(
-                f"{pair.adjusted} against {pair.plain} {points(pair.comparison.change)} points"
-                f"{' (significant)' if pair.comparison.significant else ''}"
-                for pair in self.pairs
-            )
-            text += "."
-        return text
-
-    def _verdict(self, compared: Sequence[Line]) -> str:
-        tested = [line for line in compared if line.gain and line.gain.tested]
-        if not tested:
-            return f"One seed tells nothing about the {len(compared)} differences from {BASELINE}."
-        found = [(line.row, line.gain.change) for line in compared if line.gain and line.gain.significant]
-        better = [f"{row} ({points(change)})" for row, change in found if change.mean > 0]
-        worse = [f"{row} ({points(change)})" for row, change in found if change.mean < 0]
-        if not found:
-            return f"No difference from {BASELINE} is significant among {len(tested)}."
-        return (
-            f"Significantly better than {BASELINE}, of {len(tested)}: {', '.join(better) or 'no row'}; "
-            f"significantly worse: {', '.join(worse) or 'no row'}."
-        )
+        return sorted(compared, key=lambda line: -line.gain.change.mean if line.gain else 0.0)
 
 
 @dataclass(frozen=True)
@@ -128,29 +90,21 @@ class Summary:
     measures: list[str]
     scores: list[str]
 
-    @property
-    def answer(self) -> str:
-        """The finding over all blocks in one sentence."""
-        compared = {
-            (line.row, block.name): line.gain for block in self.blocks for line in block.lines if line.gain is not None
-        }
-        # Corrected for all that the sentence could have named, not for one table alone.
-        better = [
-            f"{row} ({name}: {points(gain.change)} points)"
-            for (row, name), gain in corrected(compared).items()
-            if gain.significant and gain.change.mean > 0
-        ]
-        rows = {line.row for block in self.blocks for line in block.lines}
-        if rows == {BASELINE}:
-            return f"Real images alone ({BASELINE}) are the only row: nothing is compared."
-        if not compared:
-            return f"No row is named {BASELINE}, so nothing is compared with real images alone."
-        if all(block.seeds < 2 for block in self.blocks):
-            return "With one seed no difference can be told from chance."
-        of = f"of {len(compared)} {'comparison' if len(compared) == 1 else 'comparisons'} over all tables"
-        if not better:
-            return f"No row is significantly better than real images alone ({BASELINE}), {of}."
-        return f"Significantly better than real images alone ({BASELINE}), {of}: {', '.join(better)}."
+    @cached_property
+    def gains(self) -> dict[tuple[str, str], Comparison]:
+        """Every difference from the baseline, by its block's name and its row, corrected for all that are listed here.
+
+        What the top of a report says must hold over all that it could have named, not over one table alone.
+        """
+        return corrected(
+            {(b.name, line.row): line.gain for b in self.blocks for line in b.lines if line.gain is not None}
+        )
+
+    def visible(self, block: Block, seeds: int | None = None) -> float:
+        """The difference that a block could have shown with its number of seeds, or with another; NaN if unknown."""
+        gains = [gain for (name, _), gain in self.gains.items() if name == block.name]
+        tested = sum(gain.tested for gain in self.gains.values())
+        return detectable(pooled_deviation(gains), seeds or block.seeds, tested)
 
 
 def summarize(results: Iterable[Results], reference: str | None = None) -> Summary:
@@ -201,7 +155,7 @@ def _block(cells: Sequence[Results], classifier: str, shots: int, reference: str
             versus.get(row),
             means([cell["set"] for cell in members.values()]),
             means([_scores(cell) for cell in members.values()]),
-            *(mean_seconds(list(members.values()), stage) for stage in ("synthesize", "train")),
+            *(seconds_spent(list(members.values()), stage) for stage in ("synthesize", "train")),
         )
         for row, members in rows.items()
     ]
@@ -225,10 +179,17 @@ def means(records: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
     return {name: estimate([record[name] for record in records if name in record]) for name in names}
 
 
-def mean_seconds(cells: Sequence[Results], stage: str) -> float:
-    """Mean over the cells that noted their time; NaN if none did."""
-    spent = [cell["seconds"][stage] for cell in cells if cell["seconds"][stage] is not None]
-    return sum(spent) / len(spent) if spent else float("nan")
+def cost_unit(cells: Iterable[Results]) -> str:
+    """Whose seconds are told: the processor's, the device's, or the clock's where a cell was run before costs were."""
+    units = {cell["cost"]["unit"] if "cost" in cell else "clock" for cell in cells}
+    return units.pop() if len(units) == 1 else "clock"
+
+
+def seconds_spent(cells: Sequence[Results], stage: str) -> Spread | None:
+    """Seconds over the cells that noted them; None if none did."""
+    part = "seconds" if cost_unit(cells) == "clock" else "cost"
+    spent = [cell[part][stage] for cell in cells if cell[part][stage] is not None]
+    return spread(spent) if spent else None
 
 
 def class_differences(cells: Sequence[Results]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,6 +1,5 @@
 """What stands in a report's tables? Accuracies, differences and measures as cells."""
 
-import math
 from collections.abc import Callable
 
 from classify.report.pages import Table, Value
@@ -35,17 +34,19 @@ def accuracy_table(block: Block, reference: str | None) -> Table:
     return Table(tuple(head), tuple(rows))
 
 
-def measures_table(block: Block, summary: Summary) -> Table:
-    """What else was measured: other scores of the classifier, the synthetic sets, seconds."""
+SCORES = {"top5": "↑ top-5, %", "macro": "↑ mean of classes, %", "ece": "↓ calibration error, %"}
+SHARES = frozenset({*SCORES, "dropped_share"})
+"""Scores that are told in per cent."""
+
+
+def scores_table(block: Block, summary: Summary) -> Table:
+    """What else the classifier scored on the test images."""
     rows = []
     for line in block.lines:
-        found = line.scores | line.measures
-        names = (*summary.scores, *summary.measures)
-        cells = [value(found.get(name), number(found[name]) if name in found else "") for name in names]
-        times = (line.synthesis, line.training)
-        seconds = [Value("–") if math.isnan(spent) else Value(f"{spent:.1f}", spent) for spent in times]
-        rows.append((Value(line.row, line.row), *cells, *seconds))
-    return Table(("row", *summary.scores, *summary.measures, "synthesis, s", "training, s"), tuple(rows))
+        found = {name: line.scores.get(name) for name in summary.scores}
+        cells = [value(e, "" if e is None else (percent if name in SHARES else number)(e)) for name, e in found.items()]
+        rows.append((Value(line.row, line.row), *cells))
+    return Table(("row", *(SCORES.get(name, name) for name in summary.scores)), tuple(rows))
 
 
 def pairs_table(block: Block) -> Table:

@@ -165,11 +165,13 @@ class StudyFolder:
         shard = self.dataset(name) / shard_name(0)
         return shard if shard.is_file() else None
 
-    def seconds_of_synthesis(self, name: str, images: int) -> float | None:
-        """What `images` images of a set cost by the speed of its runs; None if that left no time to tell it by."""
+    def run_of_synthesis(self, name: str) -> dict[str, Any]:
+        """What the runs that made images of a set noted: how many they were, and their seconds."""
+        path = self.dataset(name) / "run.json"
+        if not path.is_file():
+            return {"images": 0}
         remedy = "delete the set's folder, so that it is made again"
-        run = read_object(self.dataset(name) / "run.json", "output", remedy, notes.RUN, notes.check_run)
-        return run["seconds"]["synthesize"] * images / run["images"] if run["images"] else None
+        return read_object(path, "output", remedy, notes.RUN, notes.check_run)
 
     def set_note(self, name: str) -> dict[str, Any] | None:
         """What was measured on a synthetic set, if it was made before."""

@@ -21,6 +21,7 @@ from augment.measure.extractor import Extractor
 from augment.measure.latents import StartStatistics, norms_and_channels, summarize
 from augment.measure.reference import Reference, make_extractor, reference_of
 from augment.mix.registry import MethodName
+from augment.runtime.cost import Meter
 from augment.runtime.loggers import close_logger, make_logger
 from augment.runtime.trainer import QUIET_TRAINER
 from augment.synthesis.batch_size import settled_recipe
@@ -33,6 +34,7 @@ from classify.studies.rows import WantedSet
 from classify.studies.settings import Study
 from classify.studies.synthesis import few_shot_set, latents_of, recipe_of
 from classify.train.data import ClassificationData
+from classify.train.loss_curve import LossCurve
 from classify.train.trial import fit_and_test
 
 
@@ -47,12 +49,13 @@ class Event:
 
 @dataclass(frozen=True)
 class Made:
-    """A synthetic set as its cells see it: where it lies, its metrics, what is to be known of them, seconds."""
+    """A synthetic set as its cells see it: where it lies, its metrics, what is to be known of them, seconds, cost."""
 
     dataset: Path | None
     metrics: dict[str, float]
     caveats: list[str]
     seconds: float | None
+    cost: float | None
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class Runner:
     def make_set(self, wanted: WantedSet | None) -> Made:
         """A synthetic dataset and what was measured on it, kept for all cells that train on it."""
         if wanted is None:
-            return Made(None, {}, [], 0.0)
+            return Made(None, {}, [], 0.0, 0.0)
         name = self.study.set_name(wanted)
         dataset = self.folder.dataset(name)
         made = self.folder.set_note(name)
@@ -173,7 +176,7 @@ class Runner:
             made["metrics"] = {metric: value for one in measured for metric, value in one.values.items()}
             made["caveats"] = [caveat for one in measured for caveat in one.caveats]
             self.folder.write_set_note(name, made)
-        return Made(dataset, made["metrics"], made["caveats"], made["seconds"])
+        return Made(dataset, made["metrics"], made["caveats"], made["seconds"], made.get("cost"))
 
     def _make_set(self, wanted: WantedSet, name: str, recipe: Recipe) -> dict[str, Any]:
         statistics = StartStatistics()
@@ -182,14 +185,19 @@ class Runner:
             return L.Trainer(devices=1, callbacks=[*callbacks, statistics], **QUIET_TRAINER)
 
         model, source, dataset = self.synthesizer, self.study.source, self.folder.dataset(name)
-        synthesize(model, source, recipe, dataset, self.folder.bank, False, make_trainer, show_progress=False)
+        meter, before = Meter(), self.folder.run_of_synthesis(name)["images"]
+        with meter.running():
+            synthesize(model, source, recipe, dataset, self.folder.bank, False, make_trainer, show_progress=False)
         # A resumed run made only some of the images; the cost of all of them is what methods are compared by. One that
         # was killed before it noted its time left nothing to tell it by.
         images = wanted.plan.per_class * len(source.classes)
-        seconds = self.folder.seconds_of_synthesis(name, images)
+        run = self.folder.run_of_synthesis(name)
+        seconds = run["seconds"]["synthesize"] * images / run["images"] if run["images"] else None
+        new = run["images"] - before
+        cost = meter.seconds * images / new if new else None
         seen = statistics.summary()
         latents = asdict(seen) if seen is not None and seen.count == images else None
-        return {"images": images, "seconds": seconds, "latents": latents}
+        return {"images": images, "seconds": seconds, "cost": cost, "latents": latents}
 
     def _train(self, cell: Cell, made: Made) -> None:
         L.seed_everything(cell.seed, verbose=False)
@@ -199,10 +207,12 @@ class Runner:
             study.source, cell.shots, cell.seed, synthetic, row.batches, study.skip_bad, row.filter
         )
         logger = make_logger(study.logger, self.folder.curves(cell.slug), cell.slug)
-        options = QUIET_TRAINER | {"logger": logger}
+        curve, meter = LossCurve(), Meter()
+        options = QUIET_TRAINER | {"logger": logger, "callbacks": [curve]}
         trainer = L.Trainer(max_steps=study.steps, devices=1, log_every_n_steps=10, **options)
         try:
-            fitted = fit_and_test(cell.contender.build(data.num_classes), data, trainer)
+            with meter.running():
+                fitted = fit_and_test(cell.contender.build(data.num_classes), data, trainer)
         finally:
             close_logger(logger)
         results = {
@@ -217,6 +227,8 @@ class Runner:
             "set": made.metrics,
             "caveats": made.caveats,
             "seconds": {"synthesize": made.seconds, **fitted.seconds},
+            "cost": {"unit": meter.unit, "synthesize": made.cost, "train": meter.seconds},
+            "loss": curve.points(),
         }
         if data.filtered is not None:
             dropped = sum(data.filtered.dropped.values())

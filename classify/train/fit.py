@@ -11,6 +11,7 @@ from augment.dataset.manifest import read_manifest
 from augment.errors import UserError
 from augment.images.sources import ImageFolder, ImageSource
 from augment.measure.reference import Reference, make_reference
+from augment.measure.seen import write_trained_on
 from augment.runtime.claim import check_configuration, check_outside
 from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions
@@ -197,6 +198,7 @@ def train_and_save(
         write_json(results, metrics)
         with whole_folder(classifier) as partial:
             model.save(partial, data.few_shot.classes, data.batches.image_size, half)
+            write_trained_on(partial, (shot.sha256 for shot in data.few_shot.all))
         if real is not None and data.synthetic is not None:
             found = real.measure(data.synthetic, data.source, data.few_shot)
             metrics |= found.values | {"caveats": found.caveats}

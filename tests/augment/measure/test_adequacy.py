@@ -12,11 +12,12 @@ from augment.backbones.stable_diffusion import StableDiffusion
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
 from augment.images.sources import Digits, ImageFolder
-from augment.measure.adequacy import Adequacy, as_images, halves, measure_adequacy
+from augment.measure.adequacy import Adequacy, as_images, halves, measure_adequacy, unseen
 from augment.measure.extractor import Extractor
 from augment.measure.features import image_features
 from augment.measure.latents import norms_and_channels, summarize
 from augment.measure.metrics import frechet_distance, recognised
+from augment.measure.seen import TRAINED_ON, seen_by_backbone, seen_by_extractor, write_trained_on
 from augment.synthesis.synthesizer import Synthesizer
 
 GOOD = Adequacy("x", 200, 96, 3.5, 3.6, 4.0, 0.98, 0.97)
@@ -96,6 +97,48 @@ def test_the_embedded_backbone_is_good_enough_and_an_untrained_one_is_not(model_
     assert good.reconstructions < 2 * good.halves
     assert "NOT good enough" in poor.verdict({})
     assert poor.noise > 10 * poor.halves
+    assert [(found.extractor_saw, found.backbone_saw) for found in (good, poor)] == [(0, 0), (0, None)]
+
+
+def test_the_judging_images_are_those_that_nobody_was_trained_on() -> None:
+    source = Digits()
+    hashes = [source.sha256(item) for item in source.pool]
+    first, last = set(hashes[:200]), set(hashes[250:])
+    assert unseen(source, None, None) == list(source.pool)
+    assert unseen(source, first, None) == list(source.pool[200:])
+    assert unseen(source, set(hashes[:100]), set(hashes[300:])) == list(source.pool[100:300])
+    assert unseen(source, first, last) == list(source.pool[200:])  # 50 that neither saw are too few
+    assert unseen(source, set(hashes[99:]), None) == list(source.pool)
+
+
+def test_who_saw_the_judging_images_and_what_that_does_is_said() -> None:
+    assert replace(GOOD, extractor_saw=0, backbone_saw=0).judges == (
+        "These 400 real images are from the few-shot pool; no test image is among them. "
+        "Neither the extractor nor the backbone was trained on any of them."
+    )
+    seen = replace(GOOD, extractor_saw=390, backbone_saw=0).judges
+    assert "The extractor was trained on 390 of them: real images look easier than new ones" in seen
+    assert "the verdict may be too hard. The backbone was trained on none of them." in seen
+    assert "It is not known whether the backbone was trained on them" in replace(GOOD, extractor_saw=0).judges
+
+
+def test_embedded_models_saw_the_backbone_pool_alone() -> None:
+    known = seen_by_extractor("digits")
+    assert known == seen_by_backbone(StableDiffusion("digits").identity)
+    assert known is not None and len(known) <= 897
+    for part, expected in (("backbone", True), ("few-shot", False)):
+        source = Digits(part)
+        assert {source.sha256(item) in known for item in source.pool} == {expected}
+    assert seen_by_backbone("digits@another") is None
+    assert seen_by_extractor("resnet18") is None
+
+
+def test_a_saved_classifier_says_what_it_was_trained_on(tmp_path: Path) -> None:
+    write_trained_on(tmp_path, ["b", "a"])
+    assert seen_by_extractor(f"local-dir:{tmp_path}") == {"a", "b"}
+    (tmp_path / TRAINED_ON).write_text("[1]")
+    with pytest.raises(UserError, match=r"trained_on\.json' cannot be read"):
+        seen_by_extractor(f"local-dir:{tmp_path}")
 
 
 def test_a_pool_that_cannot_be_halved(tmp_path: Path, extractor_folder: Path, model_folder: Path) -> None:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from augment.cli import main as augment_main
 from augment.images.pixels import to_tensor
 from augment.images.sources import ImageFolder
+from augment.measure.seen import seen_by_extractor
 from classify.cli import main
 
 Fails = Callable[..., str]
@@ -49,6 +50,8 @@ def test_fit_trains_tests_and_saves(
     assert weights[0] == weights[1]
     loaded = timm.create_model(f"local-dir:{tmp_path / 'first' / 'classifier'}", pretrained=True)
     assert loaded.num_classes == 3
+    shots = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["few_shot"]
+    assert seen_by_extractor(f"local-dir:{tmp_path / 'first' / 'classifier'}") == {shot["sha256"] for shot in shots}
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,15 @@ from augment.dataset.reader import read_shard
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageFolder
 from classify.report.figures import (
+    Panel,
     accuracy_against,
     accuracy_bars,
     accuracy_by_shots,
-    pareto,
+    differences,
+    loss_curves,
     synthetic_grid,
 )
-from classify.report.statistics import Estimate
+from classify.report.statistics import Comparison, Estimate
 from classify.studies.picture import TILE, grid, real_grid
 
 
@@ -57,23 +59,29 @@ def test_charts_are_drawn_with_and_without_intervals(tmp_path: Path, half: float
     accuracy = {"none": Estimate(0.8, half, 3), "fix/0": Estimate(0.7, half, 3), "fix/chm": Estimate(0.9, half, 3)}
     accuracy_bars(tmp_path / "bars.png", accuracy, {name: [e.mean] for name, e in accuracy.items()})
     accuracy_against(tmp_path / "against.png", accuracy, {"fix/0": 3.0}, "fd")
-    accuracy_against(tmp_path / "cost.png", accuracy, {"none": 1.0, "fix/0": 3.0, "fix/chm": 2.0}, "s", front=True)
+    loss_curves(tmp_path / "loss.png", {"none": [3.0, 2.0, 1.0], "fix/0": [2.0, 1.5, 1.4]}, 120)
     accuracy_by_shots(tmp_path / "shots.png", {name: {1: e, 5: e} for name, e in accuracy.items()})
-    for name in ("bars.png", "against.png", "cost.png", "shots.png"):
+    for name in ("bars.png", "against.png", "loss.png", "shots.png"):
         pixels = np.asarray(Image.open(tmp_path / name).convert("RGB"))
         assert pixels.shape[1] > 400
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
 
 
-def test_the_pareto_front_holds_what_nothing_beats() -> None:
-    points = {
-        "dear": (9.0, 0.9),
-        "cheap": (1.0, 0.5),
-        "dominated": (5.0, 0.4),
-        "middle": (5.0, 0.7),
-        "worst": (9.0, 0.1),
-    }
-    assert pareto(points) == ["cheap", "middle", "dear"]
-    for name, (cost, gain) in points.items():
-        beaten = any((c <= cost and g >= gain and (c, g) != (cost, gain)) for c, g in points.values())
-        assert beaten == (name not in pareto(points))
+def grey_share(path: Path) -> float:
+    """Share of the picture that the grey band takes."""
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    band = (abs(pixels - (235, 235, 237)) <= 6).all(2)
+    return float(band.mean())
+
+
+def test_what_could_not_have_been_seen_is_shaded(tmp_path: Path) -> None:
+    gains = {f"row {n}": Comparison(Estimate(0.01 * n, 0.01, 3), 0.5, 0.01 if n > 1 else 0.5) for n in (2, 1, -2)}
+    shares = []
+    for visible in (math.nan, 1.0, 3.0, 50.0):
+        differences(tmp_path / "d.png", [Panel("resnet, 5 shots", gains, visible)], 3)
+        shares.append(grey_share(tmp_path / "d.png"))
+    assert shares[0] < 0.02
+    assert 0.1 < shares[1] < shares[2] < shares[3]
+    differences(tmp_path / "many.png", [Panel(f"block {n}", gains, 1.0) for n in range(3)], 3)
+    one, three = (Image.open(tmp_path / name).size for name in ("d.png", "many.png"))
+    assert three[0] == 2 * one[0] and three[1] > 1.8 * one[1]

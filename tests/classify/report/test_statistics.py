@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from classify.report.statistics import Comparison, Estimate, compare, corrected, estimate, holm, rank_correlation, ranks
+from classify.report.power import detectable, more_seeds, pooled_deviation
+from classify.report.statistics import (
+    Comparison,
+    Estimate,
+    Spread,
+    compare,
+    corrected,
+    estimate,
+    holm,
+    rank_correlation,
+    ranks,
+    spread,
+)
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 50])
@@ -115,8 +127,58 @@ def test_ranks_share_their_mean_where_scores_are_equal() -> None:
 
 
 def test_rank_correlation_by_hand() -> None:
-    """1 - 6 * sum d^2 / (n (n^2 - 1)) without ties, d = 0, 1, -1, 0."""
-    assert rank_correlation([1, 2, 3, 4], [10, 30, 20, 99]) == pytest.approx(1 - 6 * 2 / (4 * 15))
-    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
-    assert rank_correlation([1, 2, 3], [1, 2, 3]) is None
-    assert rank_correlation([1, 1, 1, 1], [1, 2, 3, 4]) is None
+    """1 - 6 * sum d^2 / (n (n^2 - 1)) without ties, d = 0, ..., 0, 1, -1."""
+    first = list(range(10))
+    found = rank_correlation(first, [*range(8), 9, 8])
+    assert found is not None
+    assert (found.value, found.count) == (pytest.approx(1 - 6 * 2 / (10 * 99)), 10)
+    assert rank_correlation(first, first[::-1]).value == pytest.approx(-1)
+    assert rank_correlation(first[:9], first[:9]) is None
+    assert rank_correlation([1] * 10, first) is None
+
+
+def test_the_interval_of_a_correlation_covers_it() -> None:
+    """In about 95 of 100 samples of 20 normal pairs; Spearman's of Pearson's 0.5 is 6 / pi * asin(0.25)."""
+    random, truth, covered = np.random.default_rng(0), 6 / np.pi * np.arcsin(0.25), 0
+    for _ in range(1000):
+        x, y = random.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], 20).T
+        found = rank_correlation(x.tolist(), y.tolist())
+        assert -1 <= found.low < found.value < found.high <= 1
+        covered += found.low < truth < found.high
+    assert 930 < covered < 970
+
+
+@pytest.mark.parametrize(("seeds", "comparisons"), [(3, 1), (5, 1), (5, 8), (10, 8), (30, 30)])
+def test_the_smallest_visible_difference_has_its_power_under_scipys_noncentral_t(seeds: int, comparisons: int) -> None:
+    shift = detectable(2.0, seeds, comparisons) / 2.0 * seeds**0.5
+    edge = stats.t.isf(0.025 / comparisons, seeds - 1)
+    power = stats.nct.sf(edge, seeds - 1, shift) + stats.nct.cdf(-edge, seeds - 1, shift)
+    assert power == pytest.approx(0.8, abs=1e-4)
+
+
+def test_four_of_five_studies_find_the_smallest_visible_difference() -> None:
+    random = np.random.default_rng(0)
+    differences = random.normal(detectable(1.0, 4, 6), 1.0, (20000, 4))
+    found = stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05 / 6
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_more_seeds_show_smaller_differences_and_more_rows_larger_ones() -> None:
+    assert detectable(1, 3, 8) > detectable(1, 10, 8) > detectable(1, 30, 8) > detectable(1, 30, 1)
+    assert detectable(1, 3, 8) == pytest.approx(9.26, abs=0.01)
+    assert math.isfinite(detectable(1, 2, 100))
+    assert all(math.isnan(value) for value in (detectable(1, 1, 8), detectable(0, 3, 8), detectable(math.nan, 3, 8)))
+    assert [more_seeds(seeds) for seeds in (3, 5, 6, 15, 50, 51)] == [10, 10, 30, 30, 100, None]
+
+
+def test_deviations_are_pooled_by_their_degrees_of_freedom() -> None:
+    first, second = [0.1, 0.2, 0.6], [0.0, 0.5]
+    made = [compare(values, [0.0] * len(values)) for values in (first, second, [0.3])]
+    expected = (2 * np.var(first, ddof=1) + np.var(second, ddof=1)) / 3
+    assert pooled_deviation(made) == pytest.approx(expected**0.5)
+    assert math.isnan(pooled_deviation(made[2:]))
+
+
+def test_spread_is_the_standard_deviation_of_repeats() -> None:
+    assert spread([1.0, 3.0]) == Spread(2.0, pytest.approx(2**0.5))
+    assert math.isnan(spread([1.0]).deviation)

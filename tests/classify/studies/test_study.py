@@ -65,6 +65,16 @@ def test_results_csv_is_the_cells(finished: Path) -> None:
     expected = {tuple(r[name] for name in names): pytest.approx(r["top1"]) for r in cells(finished).values()}
     assert found == expected
     assert {"seconds_train", "seconds_test", "seconds_synthesize", "fd_tinynet", "key", "fingerprint"} <= set(frame)
+    assert {"cost_unit", "cost_train", "cost_synthesize"} <= set(frame)
+
+
+def test_cells_keep_their_training_loss_and_what_they_cost(finished: Path) -> None:
+    for row in cells(finished).values():
+        assert len(row["loss"]) == 3  # one of each step
+        assert all(0 < loss < 10 for loss in row["loss"])
+        assert row["cost"]["unit"] in ("processor", "device")
+        assert row["cost"]["train"] > 0
+        assert (row["cost"]["synthesize"] > 0) == (row["method"] != "none")
 
 
 def test_rows_stand_in_the_order_of_the_configuration(finished: Path) -> None:
@@ -83,11 +93,12 @@ def test_the_page_shows_every_row_with_its_images(finished: Path) -> None:
     page = (finished / "report.html").read_text(encoding="utf-8")
     for row in ROWS:
         assert f">{row}</td>" in page
-    for title in ("Accuracy", "Accuracy against fd_tinynet", "Accuracy against cost", "Real", "fix/0"):
+    for title in ("Difference from real images alone", "Accuracy", "Accuracy against fd_tinynet", "Real", "fix/0"):
         assert f'<img alt="{title}"' in page
     for name in COLOURS:
         assert f"<th>{name}</th>" in page
-    for heading in ("Is the backbone good enough?", "Accuracy against shots", "resnet, 2 shots", "vit, 3 shots"):
+    headings = ["Is the backbone good enough?", "Accuracy against shots", "resnet, 2 shots", "vit, 3 shots"]
+    for heading in (*headings, "Training and its cost", "Latents before and after mixing"):
         assert f"<h2>{heading}</h2>" in page
     assert "<h3>What mean adjustment changes</h3>" in page
     assert "against fix/0, points" in page
@@ -101,9 +112,11 @@ def test_the_page_says_whether_the_backbone_is_good_enough(finished: Path) -> No
     _, verdict, rest = text.split("## ", 2)
     assert verdict.startswith("Is the backbone good enough?")
     assert f"plain noise samples {adequacy['noise']:.3g} (7 images each" in verdict
-    first = text.split("\n\n")[1]
-    assert first == "The backbone is NOT good enough to rank methods: this study tests the machinery, not the methods."
-    assert first in verdict
+    headline, remark = text.split("\n\n")[1:3]
+    assert "2 seeds reliably show only differences of about " in headline
+    assert remark == "The backbone is NOT good enough to rank methods: this study tests the machinery, not the methods."
+    assert remark in verdict
+    assert "These 14 real images are from the few-shot pool; no test image is among them." in verdict
     assert rest.startswith("How to read the figures")
 
 
@@ -125,7 +138,8 @@ def test_markdown_tables_are_whole(finished: Path) -> None:
     """Every row follows its head without a blank line, with as many cells: else no viewer shows a table."""
     lines = (finished / "report.md").read_text(encoding="utf-8").splitlines()
     rules = [n for n, line in enumerate(lines) if re.fullmatch(r"\|( -+:? \|)+", line)]
-    assert len(rules) == 1 + 3 * 3 + 3 + 2  # against shots; three tables and the classes of each block; latents, costs
+    # Accuracy against shots; each block's accuracies, pairs, scores, three of measures, costs, classes; latents twice.
+    assert len(rules) == 1 + 3 * (6 + 1 + 1) + 2
     for n in rules:
         columns = lines[n].count("|")
         assert lines[n - 2] == ""
@@ -158,7 +172,7 @@ def test_a_row_may_drop_what_is_not_recognised(config: Path, finished: Path, tmp
         assert dropped + cell["filter"]["kept"] == 12 and 0 < dropped < 12
         assert (cell["dropped"], cell["dropped_share"]) == (dropped, dropped / 12)
         assert "dropped" not in found[f"none-{name}-shots3-seed0"]
-        assert f">{dropped}</td>" in (folder / "report.html").read_text(encoding="utf-8")
+        assert f">{dropped:g}</td>" in (folder / "report.html").read_text(encoding="utf-8")
         one, two = cells(finished)[f"fix-0-{name}-shots3-seed0"]["set"], cell["set"]  # a second extractor only adds
         assert one.items() < two.items()
         assert {metric.removesuffix("_digits") for metric in two.keys() - one.keys()} == {

@@ -9,9 +9,10 @@ import classify
 from augment.errors import UserError
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageFolder
+from classify.report.findings import Findings
 from classify.report.leaks import leaks_section
 from classify.report.pages import Value
-from classify.studies.folder import StudyFolder
+from classify.studies.folder import LastRun, StudyFolder
 from classify.studies.leaks import keep_leaks, kept_leaks
 from classify.train.leaks import find_leaks
 
@@ -95,13 +96,14 @@ def test_a_fit_writes_down_what_it_warned_of(leaking: tuple[ImageFolder, str], t
 def test_a_studys_report_names_and_shows_them(leaking: tuple[ImageFolder, str], tmp_path: Path) -> None:
     source, name = leaking
     folder = StudyFolder(tmp_path)
-    assert list(leaks_section(folder)) == []
+    findings = Findings(folder, LastRun("classify study", None, (), 0, 3), {}, [], None)
+    assert list(leaks_section(findings)) == []
     keep_leaks(folder, source, find_leaks(source, [choose_few_shot_set(source, 3, 0)], "warn"))
     copy = str(Path(name).parent / "copy.jpg")
     assert kept_leaks(folder) == [(copy, name)]
-    (section,) = leaks_section(folder)
+    (section,) = leaks_section(findings)
     (_, table), (picture,) = section.tables[0], section.pictures
     assert table.rows == ((Value(copy, copy), Value(name, name)),)
     assert Image.open(folder.path / picture.file).height == 2 * 64 + 2
     keep_leaks(folder, source, [])
-    assert list(leaks_section(folder)) == []
+    assert list(leaks_section(findings)) == []
