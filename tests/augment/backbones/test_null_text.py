@@ -107,8 +107,14 @@ def test_what_never_arrives_takes_all_optimiser_steps(kind: str) -> None:
 
 def test_what_is_good_enough_is_left_as_it_is() -> None:
     schedule, (clean, empty) = SCHEDULES["epsilon"](), images(2)
-    given = empty.clone()
-    _, found = null_text(network, schedule, clean, empty, 1e6, MOST)
+    given, calls = empty.clone(), [0]
+
+    def counted(z: Tensor, time: float, embeddings: Tensor | None) -> Tensor:
+        calls[0] += 1
+        return network(z, time, embeddings)
+
+    _, found = null_text(counted, schedule, clean, empty, 1e6, MOST)
+    assert calls == [3 * STEPS]  # on the way up; on the way down one look at the error, and the step itself
     assert torch.equal(found, given[:, None].expand(-1, STEPS, -1, -1))
     _, searched = null_text(network, schedule, clean, empty, 0.0, 3)
     assert not torch.equal(searched[:, 0], given)

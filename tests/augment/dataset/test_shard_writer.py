@@ -190,6 +190,28 @@ def test_drop_removes_what_was_begun(tmp_path: Path) -> None:
     shard.add("0000_000000", b"image", "png", record(0))
     shard.drop()
     assert list(tmp_path.iterdir()) == []
+    shard.drop()  # nothing is left to be removed
+
+
+def test_a_shard_that_was_never_committed_has_no_hash(tmp_path: Path) -> None:
+    path = tmp_path / shard_name(3)
+    assert committed_sha256(path) is None
+    note_path(path).write_text("0a1b\n", encoding="utf-8")
+    assert committed_sha256(path) == "0a1b"
+
+
+def test_members_are_what_readers_want(tmp_path: Path) -> None:
+    """The class as text, the image as it is, and JSON with sorted keys, in which names stay as they are."""
+    shard = ShardFile(tmp_path, 0)
+    shard.add("0002_000007", b"image", "webp", {"name": "rød", "label": 2, "class": "b"})
+    shard.commit()
+    with tarfile.open(shard.path) as tar:
+        content = {member.name: (tar.extractfile(member) or io.BytesIO()).read() for member in tar}
+    assert content == {
+        "0002_000007.cls": b"2",
+        "0002_000007.json": '{"class": "b", "label": 2, "name": "rød"}'.encode(),
+        "0002_000007.webp": b"image",
+    }
 
 
 def test_completeness_is_exactly_the_planned_samples(tmp_path: Path) -> None:
