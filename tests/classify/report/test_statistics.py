@@ -120,3 +120,25 @@ def test_rank_correlation_by_hand() -> None:
     assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
     assert rank_correlation([1, 2, 3], [1, 2, 3]) is None
     assert rank_correlation([1, 1, 1, 1], [1, 2, 3, 4]) is None
+    assert rank_correlation([1, 2, 3, 4], [7, 7, 7, 7]) is None
+    # Scores that vary by one in all: two of each rank, 1.5 and 3.5.
+    assert rank_correlation([0, 0, 1, 1], [0.5, 0.5, 1.5, 1.5]) == pytest.approx(1)
+
+
+def test_float32_accuracies_are_averaged_in_float64() -> None:
+    values = list(np.random.default_rng(0).normal(0.8, 0.05, 50).astype(np.float32))
+    found, exact = estimate(values), estimate([float(value) for value in values])
+    assert (found.mean, found.half) == (exact.mean, exact.half)
+
+
+def test_methods_that_recognise_nothing_are_equal() -> None:
+    found = compare([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
+    assert (found.p, found.change.mean) == (1.0, 0.0)
+    assert not found.change.has_interval and not found.significant
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value encountered")
+def test_no_seeds_are_no_test() -> None:
+    found = compare([], [])
+    assert found.change.count == 0
+    assert not found.tested and not found.significant
