@@ -237,6 +237,14 @@ def test_cosine_is_scipys() -> None:
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+def test_recognised_are_those_nearest_to_their_own_class_mean() -> None:
+    """Means 0 and 4 on a line: 1.9 and -3 belong to a, 2.1 and 9 to b."""
+    real = labelled(torch.tensor([[-1.0], [1.0], [2.0], [6.0]]), "aabb")
+    images = torch.tensor([[1.9], [-3.0], [2.1], [9.0]])
+    for classes, share in (("aabb", 1), ("aaab", 0.75), ("abab", 0.5), ("bbba", 0.25), ("bbaa", 0)):
+        assert recognised(real, labelled(images, classes)) == share
+
+
 @pytest.mark.usefixtures("chunk")
 def test_diversity_is_the_mean_of_scipys_pairwise_distances() -> None:
     values = sample(30, 0)

@@ -160,6 +160,43 @@ def test_what_is_minimised_is_the_objective(count: int, scale: float) -> None:
     assert problem.cost(x)[0] <= problem.cost(x, 1e-3)[0] <= problem.cost(x)[0] + count * 49 * 1e-3 * 16 / 4
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_wide_corners_are_parabolas(count: int) -> None:
+    """Where every step lies within a corner of half-width w, it costs (step - eps + w)^2 / (4 w)."""
+    problem = problem_of(inverted(count, 64, 0))
+    x = problem.first_guess()
+    points = torch.nn.functional.pad(torch.from_numpy(problem.points(x)), (0, 64 - count))
+    integrals, steps = log_likelihood(points)
+    width = 2.0 * 8  # a corner of 2, in units of sqrt(L)
+    eps = 2 * torch.cdist(points[:, -1], points[:, -1]).max() / POINTS
+    assert float((steps - eps).abs().max()) < width
+    penalty = ((steps - eps + width) ** 2 / (4 * width)).sum()
+    expected = penalty - integrals.sum() - log_density(points[0, 0].norm(), 64)
+    # Tips rounded off by 1e-3 sqrt(L) add at most some 1e-4 to a step.
+    assert problem.cost(x, 2.0)[0] == pytest.approx(float(expected), abs=count * 49 * 1e-3)
+
+
+@pytest.mark.parametrize("degrees", [64, 256])
+def test_a_step_of_no_length_counts_as_the_tip(degrees: int) -> None:
+    """Two copies of a latent, and a centroid at the same place: 2 * 49 steps of 1e-3 sqrt(L), all beyond eps = 0."""
+    unit = math.sqrt(degrees)
+    problem = Problem(np.array([[unit, 0.0], [unit, 0.0]]), degrees)
+    x = np.concatenate([[unit, 0.0], np.full(2 * (POINTS - 2), unit)])
+    f = chi.logpdf(unit, degrees)
+    assert problem.cost(x)[0] == pytest.approx(2 * 49 * 1e-3 * unit * (1 - f) - f, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_each_path_leads_from_the_centroid_to_its_own_source(count: int) -> None:
+    problem = problem_of(inverted(count, 64, 0))
+    x = problem.first_guess()
+    points = problem.points(x)
+    np.testing.assert_allclose(points[:, -1], problem.ends, atol=1e-9)
+    np.testing.assert_allclose(points[:, 0], np.broadcast_to(x[:count], (count, count)), atol=1e-9)
+    value, gradient = problem.cost(x)
+    assert gradient.shape == x.shape and math.isfinite(value)
+
+
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_its_gradient_is_that_of_finite_differences(count: int) -> None:
     problem = problem_of(inverted(count, 64, 0))
