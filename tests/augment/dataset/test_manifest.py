@@ -15,9 +15,10 @@ from augment.dataset.manifest import (
     describe_dataset,
     read_finished,
     read_manifest,
+    read_run,
     write_run,
 )
-from augment.dataset.shards import Sample
+from augment.dataset.shard_writer import Sample
 from augment.errors import UserError
 from augment.runtime.fingerprint import fingerprint, first_difference, library_versions
 
@@ -239,15 +240,14 @@ def test_closing_describes_the_shards_by_what_was_noted(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["_info.json", "dataset.json"]
 
 
-def run_of(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    return content
+SOURCE = {"class": "augment.images.sources.Digits"}
 
 
 def test_a_run_is_described(tmp_path: Path) -> None:
     seconds = {"invert": 1.23456, "synthesize": 7.0004}
-    write_run(tmp_path, "cpu", 2, 12, seconds, {"decode": 4}, {"denoise": 0.98765})
-    assert run_of(tmp_path) == {
+    write_run(tmp_path, "cpu", 2, 12, seconds, {"decode": 4}, {"denoise": 0.98765}, SOURCE)
+    assert read_run(tmp_path) == {
+        "runs": 1,
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "devices": "cpu",
@@ -260,10 +260,31 @@ def test_a_run_is_described(tmp_path: Path) -> None:
         "images": 12,
         "images_per_second": 1.714,
         "batch_size_that_fitted": {"decode": 4},
+        "source": SOURCE,
     }
 
 
+def test_runs_add_up(tmp_path: Path) -> None:
+    """Images, seconds and what memory allowed of all of them; the rest of the last one."""
+    write_run(tmp_path, "cpu", 2, 12, {"synthesize": 8.0}, {"decode": 4, "encode": 2}, {"denoise": 1.0}, None)
+    write_run(tmp_path, "cuda", 1, 3, {"invert": 0.5, "synthesize": 2.0}, {"decode": 3}, None, SOURCE)
+    found = read_run(tmp_path)
+    assert (found["runs"], found["images"], found["seconds"]) == (2, 15, {"invert": 0.5, "synthesize": 10.0})
+    assert (found["images_per_second"], found["batch_size_that_fitted"]) == (1.5, {"decode": 3, "encode": 2})
+    assert [found[key] for key in ("devices", "processes", "profile", "source")] == ["cuda", 1, None, SOURCE]
+
+
 def test_a_run_that_made_nothing_has_no_rate(tmp_path: Path) -> None:
-    write_run(tmp_path, "cpu", 1, 0, {"synthesize": 0.0}, {}, None)
-    found = run_of(tmp_path)
-    assert [found[key] for key in ("images_per_second", "profile", "batch_size_that_fitted")] == [None, None, None]
+    for _ in range(2):
+        write_run(tmp_path, "cpu", 1, 0, {"synthesize": 0.0}, {}, None, None)
+        found = read_run(tmp_path)
+        assert [found[key] for key in ("images_per_second", "profile", "batch_size_that_fitted")] == [None, None, None]
+        assert found["images"] == 0
+
+
+def test_before_the_first_run_there_is_none(tmp_path: Path) -> None:
+    assert read_run(tmp_path) == {}
+    (tmp_path / "run.json").write_text("3")
+    with pytest.raises(UserError) as error:
+        read_run(tmp_path)
+    assert str(error.value) == f"dataset: '{tmp_path / 'run.json'}' holds no JSON object but int; delete it"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from augment.images.sources import Digits, Item
-from classify.train.sealed import Sealed
+from classify.train.sealed_source import Sealed
 
 CLOSED = "the test images are sealed until the final test"
 
