@@ -12,7 +12,7 @@ from tiny_families import save_sd3, save_sdxl
 from torch import Tensor
 
 from augment.backbones.base import Backbone
-from augment.backbones.inversions import explicit, fixed_point, midpoint
+from augment.backbones.inversions import Network, explicit, fixed_point, invert, midpoint
 from augment.backbones.schedule import (
     Level,
     Step,
@@ -133,22 +133,93 @@ def test_fixed_point_converges_where_ddim_does_not() -> None:
 
 
 def test_fixed_point_does_not_depend_on_the_batch() -> None:
+    """The first image converges in fewer iterations than the second, and stays where it is from there on."""
     schedule = ddim_schedule(SD15, 5)
-    scale = torch.tensor([0.05, 0.3])[:, None, None, None]
 
-    def network(z: Tensor, time: float) -> Tensor:
-        return scale[-len(z) :] * torch.sin(3 * z)
+    def network(scale: Tensor) -> Network:
+        return lambda z, time: scale[:, None, None, None] * torch.sin(3 * z)
 
-    clean = normal(2, 1, 4, 4)
-    together, residuals = fixed_point(network, schedule, clean, 1e-4, 50)
-    alone, residual = fixed_point(network, schedule, clean[1:], 1e-4, 50)
-    assert torch.equal(together[1:], alone)
-    assert float(residuals[1]) == float(residual[0]) < 1e-4
+    clean, scale = normal(2, 1, 4, 4), torch.tensor([0.05, 0.3])
+    together, residuals = fixed_point(network(scale), schedule, clean, 1e-4, 50)
+    for row in (0, 1):
+        alone, residual = fixed_point(network(scale[row : row + 1]), schedule, clean[row : row + 1], 1e-4, 50)
+        assert torch.equal(together[row], alone[0])
+        assert float(residuals[row]) == float(residual[0]) < 1e-4
 
 
 def test_fixed_point_reports_what_it_did_not_reach() -> None:
     _, residual = fixed_point(lambda z, _: 5 * torch.sin(9 * z), ddim_schedule(SD15, 5), normal(1, 1, 4, 4), 1e-6, 4)
     assert float(residual[0]) > 0.01
+
+
+def test_fixed_point_reports_the_largest_relative_change_of_a_last_iteration() -> None:
+    """One iteration a step, by hand: from z to the fixed point's first guess, over the guess's norm."""
+    schedule, z = ddim_schedule(SD15, 3), 2 * normal(2, 1, 4, 4).double()
+    noise, residual = fixed_point(lambda z, time: 0.3 * torch.sin(z) + time / 2000, schedule, z, 1e-9, 1)
+    worst = [0.0, 0.0]
+    for step in schedule.steps[::-1]:
+        output = 0.3 * torch.sin(z) + step.noisy.time / 2000
+        guess = step.noisy.alpha * (z - step.clean.sigma * output) / step.clean.alpha + step.noisy.sigma * output
+        for row in (0, 1):
+            worst[row] = max(worst[row], float((guess[row] - z[row]).norm() / guess[row].norm()))
+        z = guess
+    torch.testing.assert_close(noise, z)
+    assert residual.tolist() == pytest.approx(worst, rel=1e-6)
+    assert abs(worst[0] - worst[1]) > 1e-3
+
+
+def test_fixed_point_has_converged_where_the_change_is_the_tolerance() -> None:
+    """It stays where it is from there on, while the other image of its batch goes on."""
+    schedule, clean = ddim_schedule(SD15, 1), normal(2, 1, 4, 4)
+    calls = 0
+
+    def network(z: Tensor, time: float) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return torch.tensor([0.1, 0.5])[: len(z), None, None, None] * torch.sin(2 * z)
+
+    first, changes = fixed_point(network, schedule, clean, 0.0, 1)
+    tolerance = float(changes[0])
+    assert tolerance < float(changes[1])
+    found, residual = fixed_point(network, schedule, clean, tolerance, 9)
+    assert torch.equal(found[0], first[0]) and float(residual[0]) == tolerance
+    assert not torch.equal(found[1], first[1])
+    calls = 0
+    fixed_point(network, schedule, clean[:1], tolerance, 9)
+    assert calls == 1
+
+
+def test_a_clipping_samplers_residual_is_what_a_step_down_misses_by() -> None:
+    schedule, clean = ddim_schedule(SD15 | {"clip_sample": True}, 1), 3 * normal(2, 1, 4, 4)
+    noise, residual = fixed_point(lambda z, time: torch.zeros_like(z), schedule, clean, 1e-6, 5)
+    (step,) = schedule.steps
+    back = step.clean.alpha * (noise / step.noisy.alpha).clamp(-1, 1)
+    expected = ((back - clean).flatten(1).norm(dim=1) / clean.flatten(1).norm(dim=1)).tolist()
+    assert residual.tolist() == pytest.approx(expected, rel=1e-4)
+    assert min(expected) > 0.1
+
+
+@pytest.mark.parametrize("kind", ["ddim", "euler", "negative-prompt", "midpoint", "fixed-point"])
+def test_each_kind_is_its_algorithm(kind: Any) -> None:
+    """Only the fixed point measures a residual."""
+    schedule, clean = flow_schedule({"shift": 3.0}, 4), normal(3, 1, 4, 4)
+
+    def network(z: Tensor, time: float) -> Tensor:
+        return 0.2 * torch.sin(z) + time / 5000
+
+    noise, residual = invert(kind, network, schedule, clean, 1e-4, 7)
+    *_, up = explicit(network, schedule, clean)
+    solved, measured = fixed_point(network, schedule, clean, 1e-4, 7)
+    expected = {"midpoint": midpoint(network, schedule, clean), "fixed-point": solved}.get(kind, up)
+    assert torch.equal(noise, expected)
+    assert torch.equal(residual, measured if kind == "fixed-point" else torch.zeros(3))
+
+
+def test_no_residual_lies_where_the_latents_lie() -> None:
+    """On the device that holds no numbers, since every machine has it."""
+    clean = torch.empty(2, 1, 4, 4, device="meta")
+    noise, residual = invert("ddim", lambda z, time: z, ddim_schedule(SD15, 2), clean, 1e-4, 7)
+    assert (noise.device.type, residual.device.type) == ("meta", "meta")
 
 
 def test_euler_inversion_is_exact_on_a_straight_path() -> None:

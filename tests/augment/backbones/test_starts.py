@@ -1,6 +1,7 @@
 """Starts inside the schedule and prompts that change on the way, against diffusers and against calls made by hand."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from augment.backbones.pixel import PixelDiffusion
 from augment.backbones.schedule import transfer
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.stable_diffusion_3 import StableDiffusion3
-from augment.backbones.start import Condition, Sampler, Start
+from augment.backbones.start import Condition, Sampler, Start, steps_left
 
 PROMPTS = ("a photo of a cat", "a dog")
 
@@ -66,6 +67,15 @@ def test_sdedit_is_diffusers_image_to_image(model_folder: Path, strength: float,
     clean, noise = pair(backbone)
     ours = backbone.denoise(Start(clean, PROMPTS, strength, noise=noise), 10, guidance, Sampler(kind))
     torch.testing.assert_close(ours, img2img(pipe, clean, strength, guidance, 10), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 10, 25, 50, 999])
+@pytest.mark.parametrize("strength", [1e-4, 0.1, 0.29, 0.3, 0.57, 0.7, 0.75, 0.999, 1.0])
+def test_steps_left_are_diffusers_own_and_at_least_one(steps: int, strength: float) -> None:
+    scheduler = DDIMScheduler()
+    scheduler.set_timesteps(steps)
+    _, count = StableDiffusionImg2ImgPipeline.get_timesteps(SimpleNamespace(scheduler=scheduler), steps, strength, None)
+    assert steps_left(steps, strength) == max(1, count)
 
 
 @torch.no_grad()

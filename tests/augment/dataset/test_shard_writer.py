@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,15 @@ import pytest
 from PIL import Image
 
 from augment.dataset.reader import is_complete, read_shard, shard_keys
-from augment.dataset.shard_writer import ImageFormat, Sample, ShardFile, committed_sha256, encode_image, shard_name
+from augment.dataset.shard_writer import (
+    ImageFormat,
+    Sample,
+    ShardFile,
+    committed_sha256,
+    encode_image,
+    note_path,
+    shard_name,
+)
 from augment.errors import UserError
 from augment.runtime.files import write_json
 from augment.synthesis.plan import Plan, plan_batches, plan_shards
@@ -140,11 +149,69 @@ def test_the_name_appears_only_with_the_commit(tmp_path: Path) -> None:
     assert committed_sha256(shard.path) == hashlib.sha256(shard.path.read_bytes()).hexdigest()
 
 
+class Flushed:
+    """In place of `os.fsync`: notes each file's inode and size, and whether the final name is there yet."""
+
+    def __init__(self, final: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.facts: list[tuple[int, int, bytes | None]] = []
+        self.final = final
+        monkeypatch.setattr(os, "fsync", self)
+
+    def __call__(self, file: int) -> None:
+        status = os.fstat(file)
+        self.facts.append((status.st_ino, status.st_size, self.final.read_bytes() if self.final.exists() else None))
+
+
+def test_a_shard_is_whole_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut could leave an empty file that looks finished. The image's size leaves a tar's last 1.5 KB to
+    the stream's buffer: what is larger is written through.
+    """
+    shard = ShardFile(tmp_path, 0)
+    shard.add("0000_000000", bytes(6144), "png", record(0))
+    flushed = Flushed(shard.path, monkeypatch)
+    shard.commit()
+    status = shard.path.stat()
+    assert flushed.facts[0] == (status.st_ino, status.st_size, None)
+    note = note_path(shard.path).stat()
+    assert flushed.facts[1:] == [(note.st_ino, note.st_size, None)]
+
+
+def test_json_is_whole_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "facts.json"
+    write_json(path, {"a": 1})
+    before = path.read_bytes()
+    flushed = Flushed(path, monkeypatch)
+    write_json(path, {"a": 12})
+    assert flushed.facts == [(path.stat().st_ino, path.stat().st_size, before)]
+
+
 def test_drop_removes_what_was_begun(tmp_path: Path) -> None:
     shard = ShardFile(tmp_path, 0)
     shard.add("0000_000000", b"image", "png", record(0))
     shard.drop()
     assert list(tmp_path.iterdir()) == []
+    shard.drop()  # nothing is left to be removed
+
+
+def test_a_shard_that_was_never_committed_has_no_hash(tmp_path: Path) -> None:
+    path = tmp_path / shard_name(3)
+    assert committed_sha256(path) is None
+    note_path(path).write_text("0a1b\n", encoding="utf-8")
+    assert committed_sha256(path) == "0a1b"
+
+
+def test_members_are_what_readers_want(tmp_path: Path) -> None:
+    """The class as text, the image as it is, and JSON with sorted keys, in which names stay as they are."""
+    shard = ShardFile(tmp_path, 0)
+    shard.add("0002_000007", b"image", "webp", {"name": "rød", "label": 2, "class": "b"})
+    shard.commit()
+    with tarfile.open(shard.path) as tar:
+        content = {member.name: (tar.extractfile(member) or io.BytesIO()).read() for member in tar}
+    assert content == {
+        "0002_000007.cls": b"2",
+        "0002_000007.json": '{"class": "b", "label": 2, "name": "rød"}'.encode(),
+        "0002_000007.webp": b"image",
+    }
 
 
 def test_completeness_is_exactly_the_planned_samples(tmp_path: Path) -> None:

@@ -384,6 +384,31 @@ def test_the_class_name_chooses_its_shots(tmp_path: Path) -> None:
     assert len(numbers) > 1
 
 
+def test_shots_are_a_permutation_drawn_by_seed_and_class_name(digits: Digits) -> None:
+    """The first of numpy's permutation, seeded by the seed and 8 bytes of the name's hash, then sorted."""
+    chosen = choose_few_shot_set(digits, 5, 3)
+    for label, (name, shots) in enumerate(zip(digits.classes, chosen.shots, strict=True)):
+        items = [item for item in digits.pool if item.label == label]
+        entropy = int(hashlib.sha256(name.encode()).hexdigest()[:16], 16)
+        order = np.random.default_rng([3, entropy]).permutation(len(items))
+        assert [shot.name for shot in shots] == sorted(items[n].name for n in order[:5])
+        assert {(shot.label, shot.split, shot.sha256) for shot in shots} == {
+            (label, "pool", digits.sha256(item)) for item in items if item.name in {shot.name for shot in shots}
+        }
+
+
+def test_the_shots_of_every_class_one_after_the_other(digits: Digits) -> None:
+    chosen = choose_few_shot_set(digits, 2, 0, classes=["seven", "one"])
+    assert chosen.labels == (1, 7)
+    assert chosen.all == chosen.shots[1] + chosen.shots[7]
+    assert [len(members) for members in chosen.shots] == [0, 2, 0, 0, 0, 0, 0, 2, 0, 0]
+
+
+def test_as_many_shots_as_there_are_images_are_all_of_them(train_folder: Path) -> None:
+    source = ImageFolder(train_folder)
+    assert choose_few_shot_set(source, 5, 0) == choose_few_shot_set(source, None, 0)
+
+
 def test_sixteen_bit_grey_is_divided_by_257() -> None:
     """65535 / 255: what 8-bit grey v becomes in 16 bits, 257 v, comes back as v for every v (by 256 some would not)."""
     values = 257 * np.arange(256, dtype=np.uint16).reshape(16, 16)

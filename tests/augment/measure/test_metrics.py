@@ -18,6 +18,7 @@ from augment.measure.metrics import (
     class_cosine,
     diversity,
     frechet_distance,
+    is_frechet,
     kernel_distance,
     measure,
     nearest,
@@ -172,6 +173,19 @@ def test_equal_sets_are_wholly_precise_and_covered() -> None:
     assert precision_recall_density_coverage(x, x[order]) == expected
 
 
+def test_a_ball_ends_where_distances_are_no_longer_told_from_its_radius() -> None:
+    """2^22 and 2^22 - 1 differ by one in 2^22, the least that counts: the one below is on the edge, and outside."""
+    x = torch.tensor([[0.0], [2.0**22]])
+    for nearer, inside in ((1, 0.0), (2, 0.5)):
+        y = torch.tensor([[2.0**22 - nearer], [-(2.0**23)]])
+        # The ball of 0 is meant; that of 2^22 holds the point in any case.
+        found = precision_recall_density_coverage(x, y, k=1)
+        assert found["density"] == 0.5 + inside
+        # And the other way round: the real point 0 is the synthetic ball's.
+        found = precision_recall_density_coverage(y, x, k=1)
+        assert found["recall"] == 0.5
+
+
 def test_distant_sets_share_nothing() -> None:
     x = sample(40, 0)
     found = precision_recall_density_coverage(x, x + 100)
@@ -209,11 +223,26 @@ def test_cosine_is_to_the_mean_embedding_of_the_images_own_class() -> None:
     assert class_cosine(real, made) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("name", ["fid", "fd_x", "fd_dinov2"])
+def test_frechet_distances_by_name(name: str) -> None:
+    assert is_frechet(name)
+    for other in (f"x{name}", name.upper(), "kid", "kd_x", "fidelity", "cosine_fd_x"):
+        assert not is_frechet(other)
+
+
 def test_cosine_is_scipys() -> None:
     real, made = sample(30, 0), sample(20, 1)
     expected = np.mean([scipy.spatial.distance.cosine(row, real.double().mean(0)) for row in made.double()])
     found = class_cosine(labelled(real, "a" * 30), labelled(made, "a" * 20))
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_recognised_are_those_nearest_to_their_own_class_mean() -> None:
+    """Means 0 and 4 on a line: 1.9 and -3 belong to a, 2.1 and 9 to b."""
+    real = labelled(torch.tensor([[-1.0], [1.0], [2.0], [6.0]]), "aabb")
+    images = torch.tensor([[1.9], [-3.0], [2.1], [9.0]])
+    for classes, share in (("aabb", 1), ("aaab", 0.75), ("abab", 0.5), ("bbba", 0.25), ("bbaa", 0)):
+        assert recognised(real, labelled(images, classes)) == share
 
 
 @pytest.mark.usefixtures("chunk")
@@ -227,6 +256,7 @@ def test_diversity_is_the_mean_of_scipys_pairwise_distances() -> None:
 def test_diversity_needs_two_images_of_a_class() -> None:
     assert diversity(labelled(sample(3, 0), "abc")) is None
     assert diversity(labelled(sample(1, 0).repeat(3, 1), "aaa")) == 0
+    assert diversity(labelled(torch.tensor([[0.0, 0.0], [3.0, 4.0], [9.0, 9.0]]), "aab")) == 5
 
 
 @pytest.mark.usefixtures("chunk")
@@ -236,6 +266,15 @@ def test_nearest_is_scipys_tree() -> None:
     np.testing.assert_allclose(nearest(x, y), expected, rtol=1e-9)
     assert nearest(y, y).tolist() == [0] * 20
     assert nearest_neighbours(x, y)[1].tolist() == scipy.spatial.KDTree(y).query(x)[1].tolist()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_distances_end_where_float32_ends(scale: float) -> None:
+    """One ulp is no distance, at any size of the features; a ten thousandth of them is one."""
+    x = scale * sample(20, 0)
+    assert nearest(x.nextafter(torch.tensor(torch.inf)), x).tolist() == [0] * 20
+    near, far = torch.tensor([[scale, 0.0]]), torch.tensor([[scale * 1.0001, 0.0]])
+    assert float(nearest(near, far)) == pytest.approx(float(far[0, 0].double() - near[0, 0].double()), rel=1e-6)
 
 
 # All together.
@@ -355,6 +394,27 @@ def test_small_sets_are_measured_with_caveats() -> None:
         "diversity_real_x: class 'b' has one image; 1 such classes are left out",
         "nearest_real_x: every real image is in the few-shot set; left out",
     ]
+
+
+@pytest.mark.parametrize(("count", "biased"), [(D - 1, True), (D, True), (D + 1, False)])
+def test_a_covariance_of_full_rank_needs_more_images_than_features(count: int, biased: bool) -> None:
+    for n, m in ((count, 40), (40, count)):
+        real, made = labelled(sample(n, 0), "a" * n), labelled(sample(m, 1), "a" * m)
+        assert any("without full rank" in caveat for caveat in measure(real, made).caveats) == biased
+
+
+@pytest.mark.parametrize(("count", "measured"), [(5, False), (6, True)])
+def test_balls_need_more_images_than_neighbours(count: int, measured: bool) -> None:
+    for n, m in ((count, 9), (9, count)):
+        found = measure(labelled(sample(n, 0), "a" * n), labelled(sample(m, 1), "a" * m))
+        assert ("precision_x" in found.values) == measured
+        assert any("left out" in caveat for caveat in found.caveats) != measured
+
+
+def test_two_images_a_class_are_enough_for_diversity() -> None:
+    found = measure(labelled(sample(4, 0), "aabb"), labelled(sample(4, 1), "aabb"))
+    assert not any("diversity" in caveat for caveat in found.caveats)
+    assert found.values["diversity_x"] == diversity(labelled(sample(4, 1), "aabb"))
 
 
 def test_one_image_a_class_has_no_diversity() -> None:

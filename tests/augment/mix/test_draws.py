@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from augment.errors import UserError
-from augment.mix.draws import Mixing, Mixture, count_sources, draw_mixture
+from augment.mix.draws import Draws, Mixing, Mixture, count_sources, draw_mixture, noise_seed
 
 
 def draw(
@@ -41,7 +42,8 @@ def test_every_image_of_a_class_is_used_equally_often() -> None:
 
 
 def test_centroid_weighs_all_sources_alike() -> None:
-    assert draw(Mixing(weights="centroid"), count=4).weights == (0.25, 0.25, 0.25, 0.25)
+    for count in (1, 2, 4):
+        assert draw(Mixing(weights="centroid"), count=count).weights == (1 / count,) * count
 
 
 def test_centroid_and_dirichlet_mix_the_same_sources() -> None:
@@ -74,3 +76,59 @@ def test_more_sources_than_shots_are_refused() -> None:
     assert count_sources(Mixing(sources=5), 5, "cat") == 5
     with pytest.raises(UserError, match="sources: 6 is greater than the 5 shots of class 'cat'; lower"):
         count_sources(Mixing(sources=6), 5, "cat")
+
+
+# Each image's streams, as numpy's documentation says that seeds and spawn keys make them. Finished datasets hang on
+# these numbers: another stream would make other images under the same fingerprint.
+
+
+def stream(number: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence([4, 2, 7], spawn_key=(number,))
+
+
+def halved(sequence: np.random.SeedSequence) -> int:
+    """PyTorch takes 63 bits."""
+    return int(sequence.generate_state(1, np.uint64)[0]) // 2
+
+
+def test_a_mixture_is_drawn_by_numpys_generator_of_seed_class_and_index() -> None:
+    random = np.random.default_rng([4, 2, 7])
+    sources, weights = random.permutation(9)[:3], random.dirichlet([0.5, 0.5, 0.5])
+    assert draw(Mixing(concentration=0.5), 3, 9, 4, 2, 7) == Mixture(tuple(sources.tolist()), tuple(weights.tolist()))
+
+
+def test_the_streams_of_an_image() -> None:
+    draws = Draws(4, 2, 7)
+    assert noise_seed(4, 2, 7) == halved(stream(1)) < 2**63
+    expected = torch.randn(2, 3, generator=torch.Generator().manual_seed(halved(stream(2))))
+    assert torch.equal(draws.noise((2, 3)), expected)
+    assert draws.uniform() == np.random.default_rng(stream(3)).random()
+    for count in (1, 2, 10, 1000):
+        assert draws.choose(count) == np.random.default_rng(stream(4)).integers(count)
+    for labels in ([2, 5], [0, 1, 2, 3, 9], range(100)):
+        others = [label for label in labels if label != 2]
+        assert draws.other_class(labels) == others[np.random.default_rng(stream(5)).integers(len(others))]
+
+
+def test_the_numbers_are_plain() -> None:
+    draws = Draws(4, 2, 7)
+    kinds = [type(x) for x in (noise_seed(4, 2, 7), draws.uniform(), draws.choose(3), draws.other_class([1, 2]))]
+    assert kinds == [int, float, int, int]
+    assert draws.noise((2, 3)).dtype == torch.float32
+
+
+def test_these_numbers_are_the_same_on_every_machine() -> None:
+    draws = Draws(0, 1, 2)
+    assert noise_seed(0, 1, 2) == 9_073_989_070_547_056_002
+    assert (draws.uniform(), draws.choose(1000), draws.other_class(range(1000))) == (0.9754910265826612, 645, 389)
+
+
+def test_no_sources_have_no_weights() -> None:
+    """Methods that start from noise alone."""
+    assert draw(count=0) == draw(Mixing(weights="centroid"), count=0) == Mixture((), ())
+
+
+def test_sources_may_be_left_to_the_default() -> None:
+    assert (Mixing().sources, Mixing().weights, Mixing().concentration) == (None, "dirichlet", 1.0)
+    assert count_sources(Mixing(sources=1), 5, "cat") == 1
+    assert count_sources(Mixing(), 0, "cat") == 0

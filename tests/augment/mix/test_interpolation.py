@@ -12,6 +12,7 @@ from augment.mix.interpolation import (
     Mean,
     Norm,
     adjust_norm,
+    blend_noise,
     circle,
     deterministic_part,
     interpolate,
@@ -109,6 +110,18 @@ def test_half_precision_input_is_mixed_in_float32(norm: Norm, mean: Mean) -> Non
     assert torch.equal(mixed, interpolate(z.float(), w, norm, mean))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_weights_of_any_precision_are_taken(dtype: torch.dtype) -> None:
+    z, w = sources(), torch.tensor([0.5, 0.25, 0.125, 0.125])
+    assert torch.equal(interpolate(z, w.to(dtype), "nin", "chm"), interpolate(z, w, "nin", "chm"))
+
+
+@every_mean
+def test_the_part_lies_where_the_latents_lie(mean: Mean) -> None:
+    """On the device that holds no numbers, since every machine has it."""
+    assert deterministic_part(sources().to("meta"), mean).device.type == "meta"
+
+
 @every_norm
 def test_no_norm_changes_the_direction(norm: Norm) -> None:
     e, w = sources(offset=0), weights()
@@ -161,9 +174,10 @@ def test_ada_is_nin_at_a_source_and_fix_at_the_centroid(mean: Mean) -> None:
     assert (far - interpolate(z, centroid, "nin", mean)).abs().max() > 0.1
 
 
-def test_norm_of_ada_lies_between_those_of_fix_and_nin() -> None:
-    e, w = 1.5 * sources(offset=0), weights()
-    s = (COUNT * float(w.square().sum()) - 1) / (COUNT - 1)
+@pytest.mark.parametrize("count", [2, 3, COUNT])
+def test_norm_of_ada_lies_between_those_of_fix_and_nin(count: int) -> None:
+    e, w = 1.5 * sources(count, offset=0), weights(count)
+    s = (count * float(w.square().sum()) - 1) / (count - 1)
     expected = s * float((w * e.flatten(1).norm(dim=1)).sum()) + (1 - s) * NOMINAL
     assert 0 < s < 1
     assert adjust_norm(e, w, "ada").norm() == pytest.approx(expected, rel=1e-5)
@@ -360,6 +374,15 @@ def test_vectors_without_a_direction_give_no_nan() -> None:
     for a, b in ((p, zero), (zero, p), (zero, zero)):
         assert circle(a, b, 1.0).isfinite().all()
         assert slerp(a, b, 0.5).isfinite().all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0])
+def test_blended_noise_has_the_direction_of_the_sum_and_the_mean_of_the_norms(share: float) -> None:
+    z, noise = 2 * sources(1)[0], sources(1, seed=1, offset=0)[0]
+    blended = blend_noise(z, noise, share)
+    direction = (1 - share) * z + share * noise
+    assert torch.cosine_similarity(blended.flatten(), direction.flatten(), dim=0) == pytest.approx(1, abs=1e-6)
+    assert blended.norm() == pytest.approx((1 - share) * float(z.norm()) + share * float(noise.norm()), rel=1e-5)
 
 
 def test_translate_slides_from_one_to_the_other() -> None:

@@ -160,6 +160,43 @@ def test_what_is_minimised_is_the_objective(count: int, scale: float) -> None:
     assert problem.cost(x)[0] <= problem.cost(x, 1e-3)[0] <= problem.cost(x)[0] + count * 49 * 1e-3 * 16 / 4
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_wide_corners_are_parabolas(count: int) -> None:
+    """Where every step lies within a corner of half-width w, it costs (step - eps + w)^2 / (4 w)."""
+    problem = problem_of(inverted(count, 64, 0))
+    x = problem.first_guess()
+    points = torch.nn.functional.pad(torch.from_numpy(problem.points(x)), (0, 64 - count))
+    integrals, steps = log_likelihood(points)
+    width = 2.0 * 8  # a corner of 2, in units of sqrt(L)
+    eps = 2 * torch.cdist(points[:, -1], points[:, -1]).max() / POINTS
+    assert float((steps - eps).abs().max()) < width
+    penalty = ((steps - eps + width) ** 2 / (4 * width)).sum()
+    expected = penalty - integrals.sum() - log_density(points[0, 0].norm(), 64)
+    # Tips rounded off by 1e-3 sqrt(L) add at most some 1e-4 to a step.
+    assert problem.cost(x, 2.0)[0] == pytest.approx(float(expected), abs=count * 49 * 1e-3)
+
+
+@pytest.mark.parametrize("degrees", [64, 256])
+def test_a_step_of_no_length_counts_as_the_tip(degrees: int) -> None:
+    """Two copies of a latent, and a centroid at the same place: 2 * 49 steps of 1e-3 sqrt(L), all beyond eps = 0."""
+    unit = math.sqrt(degrees)
+    problem = Problem(np.array([[unit, 0.0], [unit, 0.0]]), degrees)
+    x = np.concatenate([[unit, 0.0], np.full(2 * (POINTS - 2), unit)])
+    f = chi.logpdf(unit, degrees)
+    assert problem.cost(x)[0] == pytest.approx(2 * 49 * 1e-3 * unit * (1 - f) - f, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_each_path_leads_from_the_centroid_to_its_own_source(count: int) -> None:
+    problem = problem_of(inverted(count, 64, 0))
+    x = problem.first_guess()
+    points = problem.points(x)
+    np.testing.assert_allclose(points[:, -1], problem.ends, atol=1e-9)
+    np.testing.assert_allclose(points[:, 0], np.broadcast_to(x[:count], (count, count)), atol=1e-9)
+    value, gradient = problem.cost(x)
+    assert gradient.shape == x.shape and math.isfinite(value)
+
+
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_its_gradient_is_that_of_finite_differences(count: int) -> None:
     problem = problem_of(inverted(count, 64, 0))
@@ -182,6 +219,37 @@ def test_it_starts_in_the_direction_in_which_the_authors_start() -> None:
         expected = slerp(*ends, 0.5) if count == 2 else ends.mean(dim=0)
         found = torch.from_numpy(problem.first_guess()[:count])
         assert float(torch.cosine_similarity(found, expected, dim=0)) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.3])
+@pytest.mark.parametrize("count", [2, 3])
+def test_it_starts_on_the_likeliest_sphere_and_leaves_it_at_the_end(count: int, scale: float) -> None:
+    """Points one step of eps after the other: 47, 46, ... of them are still to be made after the first, the second."""
+    problem = problem_of(scale * inverted(count, 64, 0))
+    found = problem.first_guess()
+    c, norms = found[:count], found[count:].reshape(count, POINTS - 2)
+    distances = [np.linalg.norm(p - q) for p in problem.ends for q in problem.ends]
+    eps, likeliest = 2 * max(distances) / POINTS, math.sqrt(64 - 1)
+    assert np.linalg.norm(c) == pytest.approx(likeliest)
+    for own, end in zip(norms, problem.ends, strict=True):
+        off = float(np.linalg.norm(end)) - likeliest
+        for place, norm in enumerate(own, 1):
+            expected = likeliest + math.copysign(max(abs(off) - (POINTS - 1 - place) * eps, 0), off)
+            assert norm == pytest.approx(expected, rel=1e-9)
+
+
+def test_where_the_mean_has_no_direction_it_starts_at_the_first_source() -> None:
+    """Three sources of no mean, of different norms."""
+    p, q = inverted(2, 64, 0).double()
+    problem = problem_of(torch.stack([p, q, -p - q]))
+    np.testing.assert_allclose(problem.ends.sum(axis=0), 0, atol=1e-5)
+    expected = problem.ends[0] / np.linalg.norm(problem.ends[0]) * math.sqrt(63)
+    np.testing.assert_allclose(problem.first_guess()[:3], expected, rtol=1e-9)
+
+
+def test_norms_stay_above_a_hundredth_of_the_nominal_one() -> None:
+    problem = problem_of(inverted(3, 64, 0))
+    assert problem.bounds() == [(None, None)] * 3 + [(0.01 * 8, None)] * (3 * (POINTS - 2))
 
 
 def test_two_sources_meet_in_the_middle() -> None:
@@ -251,6 +319,30 @@ def test_equal_weights_give_the_centroid_and_one_hot_weights_the_source(paths: T
     torch.testing.assert_close(start(sources, [1 / 3] * 3).flatten(), paths[0, 0].float(), atol=1e-5, rtol=1e-5)
     for n in range(3):
         torch.testing.assert_close(start(sources, [float(n == m) for m in range(3)]), sources[n])
+
+
+@pytest.mark.parametrize("weight", [0.34, 0.5, 0.8, 0.99, 0.9999])
+@pytest.mark.parametrize("nearest", range(3))
+def test_weights_say_how_far_along_the_path_to_the_nearest_source(
+    paths: Tensor, sources: Tensor, weight: float, nearest: int
+) -> None:
+    """(N w - 1) / (N - 1) of the path's 49 steps, evenly between two points."""
+    weights = [(1 - weight) / 2] * 3
+    weights[nearest] = weight
+    steps = (3 * weight - 1) / 2 * 49
+    expected = [np.interp(steps, np.arange(50), paths[nearest, :, number].numpy()) for number in range(L)]
+    torch.testing.assert_close(
+        start(sources, weights).flatten(), torch.tensor(expected, dtype=torch.float32), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_two_sources_have_a_path_each(sources: Tensor) -> None:
+    both = sources[:2]
+    found = paths_of(both.flatten(1))
+    assert float((start(both, [0.5, 0.5]).flatten() - found[0, 0]).abs().max()) < 1e-5
+    # (2 w - 1) of 49 steps: 24.5 of them.
+    expected = (found[1, 24] + found[1, 25]) / 2
+    assert float((start(both, [0.25, 0.75]).flatten() - expected).abs().max()) < 1e-5
 
 
 def test_the_order_of_the_sources_is_immaterial(sources: Tensor) -> None:

@@ -182,3 +182,22 @@ def test_deviations_are_pooled_by_their_degrees_of_freedom() -> None:
 def test_spread_is_the_standard_deviation_of_repeats() -> None:
     assert spread([1.0, 3.0]) == Spread(2.0, pytest.approx(2**0.5))
     assert math.isnan(spread([1.0]).deviation)
+
+
+def test_float32_accuracies_are_averaged_in_float64() -> None:
+    values = list(np.random.default_rng(0).normal(0.8, 0.05, 50).astype(np.float32))
+    found, exact = estimate(values), estimate([float(value) for value in values])
+    assert (found.mean, found.half) == (exact.mean, exact.half)
+
+
+def test_methods_that_recognise_nothing_are_equal() -> None:
+    found = compare([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
+    assert (found.p, found.change.mean) == (1.0, 0.0)
+    assert not found.change.has_interval and not found.significant
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value encountered")
+def test_no_seeds_are_no_test() -> None:
+    found = compare([], [])
+    assert found.change.count == 0
+    assert not found.tested and not found.significant
