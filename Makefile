@@ -7,7 +7,9 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test test-slow lint mutants pin clean
 
 demo: $(STAMP)
-	$(BIN)/classify study --config configs/study/digits.yaml
+	$(BIN)/augment synthesize --output runs/demo/digits --per_class 20 --steps 20
+	$(BIN)/augment browse runs/demo/digits
+	$(BIN)/classify study --config configs/study/demo.yaml
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest -n auto
