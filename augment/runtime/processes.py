@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 from subprocess import Popen
@@ -174,7 +173,6 @@ def end_with_parent() -> None:
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
     """Processes that are started in this block never hear Ctrl-C, which a terminal sends to all: this one decides."""
-    resource_tracker.ensure_running()  # multiprocessing's own, whose start would let the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -80,6 +81,7 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, self._accelerator(place)), daemon=False)
+        resource_tracker.ensure_running()  # multiprocessing's own, whose start would let the signal through again
         with deaf_to_interrupts():
             process.start()
         theirs.close()

@@ -189,7 +189,40 @@ def test_nobody_outlives_the_first_process(job: Job, tmp_path: Path) -> None:
     process.kill()
     wait_until(lambda: not alive(other), 60)
     printed, _ = process.communicate(timeout=60)
-    assert "process 1 is gone; finished work is kept" in printed
+    assert printed.count("process 1 is gone; finished work is kept") == 1
+    assert "Traceback" not in printed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_nobody_outlives_a_first_process_that_dies_early(job: Job, tmp_path: Path) -> None:
+    """The other one still imports: when it looks for the first one, that is gone already."""
+    process = start_program("augment", ["synthesize", *job.args(tmp_path / "out", *two_processes(), **LONG)])
+    wait_until(lambda: len(children_of(process)) == 1)
+    (other,) = children_of(process)
+    process.kill()
+    wait_until(lambda: not alive(other), 60)
+    printed, _ = process.communicate(timeout=60)
+    assert printed.splitlines()[-1] == "process 1 is gone; finished work is kept, run the same command again"
+    assert printed.count("process 1 is gone") == 1 and "Traceback" not in printed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_interrupt_of_all_processes_is_one_line(job: Job, tmp_path: Path) -> None:
+    """As a terminal sends Ctrl-C: to every process of the group."""
+    output = tmp_path / "out"
+    program = str(Path(sys.executable).parent / "augment")
+    command = [program, "synthesize", *job.args(output, *two_processes(), **LONG)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    wait_until(lambda: len(shard_times(output)) >= 3)
+    others = children_of(process)
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert printed.count("stopped by Ctrl-C; finished work is kept, run the same command again") == 1
+    assert "Traceback" not in printed
+    wait_until(lambda: not any(alive(pid) for pid in others), 60)
+    assert not leftovers(output)
 
 
 def nodes(job: Job, outputs: list[Path], launcher: str = "torchrun") -> list[subprocess.Popen[str]]:
