@@ -66,7 +66,7 @@ def places(
             *("--output", str(output), "--device", "cpu", "--batch_size", "8"),
             *("--model.backbone", "StableDiffusion", "--model.backbone.model", str(job.model)),
             *("--model.steps", "2", "--model.inversion.steps", "2", "--model.inversion.warn_psnr", "0"),
-            *("--source", "ImageFolder", "--source.path", str(train_folder)),
+            *("--images", str(train_folder)),
             *("--extractor", f"local-dir:{extractor_folder}"),
         ],
     }
