@@ -43,10 +43,12 @@ def found(summary: Summary) -> str:
 def sight(summary: Summary) -> str:
     """What size of a difference the study could have shown, and what more seeds would show."""
     seeds = max(block.seeds for block in summary.blocks)
-    sizes = rough(100 * summary.visible(block) for block in summary.blocks)
+    sizes = rough(min(100 * summary.visible(block), 100.0) for block in summary.blocks)
     if sizes is None:
         return "how small a difference could have been seen is unknown, since all seeds differ alike"
     text = f"{seeds} seeds reliably show only differences of about {sizes} points or more"
+    if all(not summary.visible(block) < 1 for block in summary.blocks):
+        text = f"{seeds} seeds reliably show no difference of any size"
     more = more_seeds(seeds)
     wider = rough(100 * summary.visible(block, more) for block in summary.blocks) if more else None
     return text + (f" (--seeds {more} would show about {wider})" if wider else "")

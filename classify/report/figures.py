@@ -68,17 +68,19 @@ def _differences(axes: Axes, panel: Panel) -> None:
     names, gains = list(panel.gains), list(panel.gains.values())
     reach = 100 * max(abs(g.change.mean) + (g.change.half if g.change.has_interval else 0) for g in gains)
     limit = max(1.1 * reach, min(1.1 * panel.visible, 2.2 * reach) if panel.visible > 0 else 0.0, 0.5)
-    axes.set_xlim(-limit, limit)
+    axes.set_xlim(-min(limit, 100), min(limit, 100))  # no difference of accuracies is larger
     if panel.visible > 0:
         axes.axvspan(-panel.visible, panel.visible, color=GREY, alpha=0.18, lw=0, zorder=0)
-        axes.text(0.01, 1.01, f"grey: below {rough([panel.visible])} points, too small to be seen reliably",
-                  transform=axes.transAxes, fontsize=8.5, color="#666", ha="left", va="bottom")  # fmt: skip
+        small = (
+            f"below {rough([panel.visible])} points, too small" if panel.visible < 100 else "all sizes, too few seeds"
+        )
+        axes.set_title(f"grey: {small} to be seen reliably", loc="right", fontsize=8.5, color="#666")
     axes.axvline(0, color="black", lw=1)
     for row, gain in enumerate(gains):
         middle, half = 100 * gain.change.mean, 100 * gain.change.half if gain.change.has_interval else 0.0
         shade = (BLUE if middle > 0 else ORANGE) if gain.significant else DARK
         axes.errorbar(middle, row, xerr=half, fmt="o", ms=7, capsize=3, lw=1.8, color=shade,
-                      mfc=shade if gain.significant else "white", clip_on=False)  # fmt: skip
+                      mfc=shade if gain.significant else "white")  # fmt: skip
         axes.annotate(points(gain.change), (1, row), xycoords=("axes fraction", "data"), xytext=(6, 0),
                       textcoords="offset points", fontsize=9, va="center", color=shade)  # fmt: skip
     axes.set_yticks(range(len(names)), names)

@@ -341,6 +341,8 @@ def test_the_headline_says_what_could_have_been_seen() -> None:
     assert headline(summarize(CELLS)).endswith(
         "; 3 seeds reliably show only differences of about 7.8 points or more (--seeds 10 would show about 1.9)."
     )
+    wild = [cell("none", 0, 0.2), cell("none", 1, 0.6), cell("a", 0, 0.7), cell("a", 1, 0.5)]
+    assert "; 2 seeds reliably show no difference of any size (--seeds 10 would show about" in headline(summarize(wild))
     alike = [cell(row, n, top1) for row, shift in (("none", 0), ("a", 0.5)) for n, top1 in enumerate((shift, shift))]
     assert "how small a difference could have been seen is unknown" in headline(summarize(alike))
 
