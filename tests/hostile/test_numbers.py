@@ -82,19 +82,19 @@ FOUND_LATER = [
         refused(f"{command} {option}", "trainer: ", word)
         for command in ("augment synthesize $synthesize", "augment pretrain $pretrain", "classify fit $fit")
         for option, word in (
-            ("--trainer.devices foo", "--trainer.devices"),
-            ("--trainer.devices -1", "--trainer.devices"),
-            ("--trainer.devices '[0, 0]'", "--trainer.devices"),
+            ("--trainer.devices foo", "--devices"),
+            ("--trainer.devices -1", "--devices"),
+            ("--trainer.devices '[0, 0]'", "--devices"),
             ("--trainer.devices 0", "devices='0'"),
             ("--trainer.accelerator foo", "'foo'"),
             ("--trainer.strategy foo", "'foo'"),
             ("--trainer.num_nodes 0", "--trainer.num_nodes"),
         )
     ],
-    refused("augment invert $synthesize --trainer.devices foo", "trainer: --trainer.devices"),
+    refused("augment invert $synthesize --trainer.devices foo", "trainer: --devices"),
     refused("classify fit $fit --trainer.max_steps 0", "trainer.max_steps: 0", "at least 1"),
     refused("classify fit $fit --trainer.max_steps -1", "trainer.max_steps: -1", "at least 1"),
-    refused("classify fit $fit --trainer.max_steps -2", "trainer: ", "--trainer.max_steps", "-2"),
+    refused("classify fit $fit --trainer.max_steps -2", "trainer: ", "--steps", "-2"),
     refused("classify fit $fit --trainer.limit_train_batches 0", "trainer.limit_train_batches: 0"),
     refused("classify fit $fit --trainer.limit_test_batches 0", "trainer.limit_test_batches: 0"),
     refused("classify fit $fit --trainer.max_epochs 0", "trainer.max_epochs: 0"),
