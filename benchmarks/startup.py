@@ -11,6 +11,7 @@ from pathlib import Path
 from jsonargparse.typing import PositiveInt
 
 from augment.dataset.manifest import close_folder, describe_dataset
+from augment.dataset.shard_writer import ShardFile
 from augment.errors import UserError
 from augment.runtime.files import write_json
 from benchmarks.record import Figure, Report, interleave, run
@@ -65,7 +66,7 @@ def empty_dataset(folder: Path) -> None:
     """A finished dataset of one shard without samples: what verify takes before it reads images."""
     folder.mkdir()
     write_json(folder / "dataset.json", describe_dataset({"classes": ["a"], "few_shot": []}))
-    (folder / "train-000000.tar").write_bytes(bytes(10240))
+    ShardFile(folder, 0).commit()
     close_folder(folder, [[]])
 
 

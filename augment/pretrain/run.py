@@ -16,6 +16,7 @@ from augment.pretrain.base import Pretraining
 from augment.pretrain.card import CARD, Reconstruction, write_model_card
 from augment.pretrain.data import PretrainData
 from augment.pretrain.pictures import TrainingPictures
+from augment.pretrain.preset import write_preset
 from augment.runtime.claim import check_outside, check_same, read_claim
 from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions
@@ -91,6 +92,7 @@ def pretrain(
     if not trained:
         with whole_folder(folder) as partial:
             model.save(partial)
+            write_preset(partial, model, data.image_size)
     keep_last(checkpoints, finished)
     return write_model_card(folder, model, data.source, tested, command)
 
