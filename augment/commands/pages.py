@@ -124,6 +124,7 @@ PRETRAIN = Page(
             Option("dry_run", "Time a stretch, print what the run would take, and write nothing."),
             Option("batch_size", "Images in an optimizer step.", "64", "data.batch_size"),
             Option("seed", "Draws weights and noise.", "0", "seed_everything"),
+            Option("seed_everything", rare=True),
             DEVICES,
             Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "500"),
             Option(

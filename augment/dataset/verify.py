@@ -105,6 +105,8 @@ def is_whole(folder: Path, manifest: dict[str, Any]) -> bool:
     """
     if not check_folder(folder, manifest, overwrite=False):
         return False
+    if read_manifest(folder)["fingerprint"] != manifest["fingerprint"]:  # a smaller one, which has yet to grow
+        return False
     try:
         check_unaltered(folder)
     except UserError:

@@ -14,7 +14,7 @@ from augment.cli import main
 from augment.dataset import folder as dataset_folder
 from augment.dataset.manifest import read_manifest
 from augment.dataset.shard_writer import ShardFile, note_path
-from augment.dataset.verify import verify
+from augment.dataset.verify import is_whole, verify
 from augment.errors import UserError
 from augment.synthesis.plan import Plan, plan_shards
 
@@ -130,6 +130,11 @@ def test_a_kill_before_anything_new_leaves_the_large_dataset_unfinished(
     with pytest.raises(UserError, match=r"2 of 6 shards are good, 8 of 21 images"):
         verify(copy)
     assert sha256s(job.synthesize(copy, per_class=7)) == sha256s(large)
+
+
+def test_a_small_dataset_is_not_the_large_one_whole(copy: Path, large: Path) -> None:
+    assert is_whole(copy, read_manifest(copy))
+    assert not is_whole(copy, read_manifest(large))
 
 
 def test_only_the_size_may_differ(job: Job, copy: Path, fails: Fails) -> None:
