@@ -167,11 +167,8 @@ class StudyFolder:
 
     def run_of_synthesis(self, name: str) -> dict[str, Any]:
         """What the runs that made images of a set noted: how many they were, and their seconds."""
-        path = self.dataset(name) / "run.json"
-        if not path.is_file():
-            return {"images": 0}
         remedy = "delete the set's folder, so that it is made again"
-        return read_object(path, "output", remedy, notes.RUN, notes.check_run)
+        return self._read(f"datasets/{name}/run.json", notes.RUN, notes.check_run, remedy) or {"images": 0}
 
     def set_note(self, name: str) -> dict[str, Any] | None:
         """What was measured on a synthetic set, if it was made before."""

@@ -23,7 +23,7 @@ def test_a_folder_brings_its_prompt(tmp_path: Path) -> None:
 
 
 def test_a_model_without_prompts_takes_the_classes_names(tmp_path: Path) -> None:
-    write_preset(tmp_path, DDPM(image_size=16, channels=(8, 16)), 16)
+    write_preset(tmp_path, DDPM(image_size=16, channels=(16, 32)), 16)
     preset = preset_like(str(tmp_path))
     assert preset.model["prompt"] == "{class}"
     assert preset.model["backbone"]["class_path"] == "augment.backbones.pixel.PixelDiffusion"
