@@ -13,7 +13,7 @@ results.csv, figures/, report.html, report.md
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +167,8 @@ class StudyFolder:
 
     def run_of_synthesis(self, name: str) -> dict[str, Any]:
         """What the runs that made images of a set noted: how many they were, and their seconds."""
-        path = self.dataset(name) / "run.json"
-        if not path.is_file():
-            return {"images": 0}
         remedy = "delete the set's folder, so that it is made again"
-        return read_object(path, "output", remedy, notes.RUN, notes.check_run)
+        return self._read(f"datasets/{name}/run.json", notes.RUN, notes.check_run, remedy) or {"images": 0}
 
     def set_note(self, name: str) -> dict[str, Any] | None:
         """What was measured on a synthetic set, if it was made before."""
@@ -199,9 +196,10 @@ class StudyFolder:
 
     def adequacy(self) -> Adequacy | None:
         """Whether the backbone is good enough, if it was judged."""
-        wanted = notes.kinds_of(Adequacy)
-        found = self._read("adequacy.json", wanted)
-        return None if found is None else Adequacy(**{key: found[key] for key in wanted})
+        found = self._read("adequacy.json", notes.kinds_of(Adequacy), notes.check_adequacy)
+        return (
+            None if found is None else Adequacy(**{f.name: found[f.name] for f in fields(Adequacy) if f.name in found})
+        )
 
     def write_adequacy(self, adequacy: Adequacy) -> None:
         """Keep how good the backbone is."""

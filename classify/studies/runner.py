@@ -3,7 +3,6 @@
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from augment.measure.reference import Reference, make_extractor, reference_of
 from augment.mix.registry import MethodName
 from augment.runtime.cost import Meter
 from augment.runtime.loggers import close_logger, make_logger
+from augment.runtime.threads import pinned_threads
 from augment.runtime.trainer import QUIET_TRAINER
 from augment.synthesis.batch_size import settled_recipe
 from augment.synthesis.pipeline import synthesize
@@ -240,14 +240,3 @@ class Runner:
                 if count == row.plan.per_class
             ]
         self.folder.write_cell(cell.slug, results | fitted.results)
-
-
-@contextmanager
-def pinned_threads(count: int) -> Iterator[None]:
-    """Compute with this many threads: a sum over several is rounded otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
