@@ -5,13 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from augment.errors import UserError
 from augment.measure.adequacy import Adequacy
 from classify.report.summary import Block, Results, Summary, summarize
 from classify.studies.folder import LastRun, StudyFolder
-
-NEEDED = frozenset({"row", "classifier", "shots", "seed", "top1", "per_class", "dataset", "set", "caveats", "seconds"})
-"""What every cell has held since studies were first told; what came later may be missing."""
 
 
 @dataclass(frozen=True)
@@ -57,23 +53,10 @@ class Findings:
 
 
 def read_findings(folder: StudyFolder) -> Findings:
-    """Read a study's folder.
+    """Read a study's folder; what its cells and its verdict did not hold in former versions may be missing.
 
     Raises:
-        UserError: If it is none, or was written by a version whose files say something else.
+        UserError: If it is none, or one of its files lacks what a report needs.
     """
-    try:
-        run, config, adequacy = folder.last_run(), folder.description(), folder.adequacy()
-    except (TypeError, KeyError) as error:
-        raise _foreign(folder, f"its files differ: {error}") from error
-    results = folder.results(run)
-    for cell in results:
-        if lacking := sorted(NEEDED - cell.keys()):
-            name = f"{cell.get('row')}, seed {cell.get('seed')}"
-            raise _foreign(folder, f"the cell '{name}' has no '{lacking[0]}'")
-    return Findings(folder, run, config, results, adequacy)
-
-
-def _foreign(folder: StudyFolder, reason: str) -> UserError:
-    problem = f"'{folder}' was written by a version that this one cannot read ({reason})"
-    return UserError("output", problem, "run the study again in another folder")
+    run = folder.last_run()
+    return Findings(folder, run, folder.description(), folder.results(run), folder.adequacy())

@@ -13,7 +13,7 @@ results.csv, figures/, report.html, report.md
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -196,9 +196,10 @@ class StudyFolder:
 
     def adequacy(self) -> Adequacy | None:
         """Whether the backbone is good enough, if it was judged."""
-        wanted = notes.kinds_of(Adequacy)
-        found = self._read("adequacy.json", wanted)
-        return None if found is None else Adequacy(**{key: found[key] for key in wanted})
+        found = self._read("adequacy.json", notes.kinds_of(Adequacy), notes.check_adequacy)
+        return (
+            None if found is None else Adequacy(**{f.name: found[f.name] for f in fields(Adequacy) if f.name in found})
+        )
 
     def write_adequacy(self, adequacy: Adequacy) -> None:
         """Keep how good the backbone is."""

@@ -1,7 +1,7 @@
 """What must the files of a study hold? The entries that its readers use, with their types, before they use them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,14 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from augment.errors import UserError
+from augment.measure.adequacy import Adequacy
 from augment.measure.latents import LatentStatistics
 from augment.runtime.json_files import Kinds, Number, check_kinds
 
 Check = Callable[[dict[str, Any]], None]
 """Raises a ValueError for what an object of the right entries still must not hold."""
 
-DESCRIPTION: Kinds = {"rows": dict, "classifiers": dict, "source": dict, "versions": dict}
+DESCRIPTION: Kinds = {"rows": dict, "classifiers": dict, "source": dict, "steps": int, "versions": dict}
 LAST_RUN: Kinds = {"command": str, "reference": str | None, "cells": list, "seed": int, "shots": int}
 RUN: Kinds = {"seconds": dict, "images": int}
 SET: Kinds = {"latents": dict | None}
@@ -36,8 +37,19 @@ CELL: Kinds = {
 
 
 def kinds_of(value: type) -> Kinds:
-    """The entries of a dataclass of texts and numbers, as JSON has them."""
-    return {field.name: Number if field.type is float else field.type for field in fields(value)}  # type: ignore[misc]
+    """The entries that a dataclass of texts and numbers must have, as JSON has them."""
+    needed = (field for field in fields(value) if field.default is MISSING)
+    return {field.name: Number if field.type is float else field.type for field in needed}  # type: ignore[misc]
+
+
+def check_adequacy(found: Mapping[str, Any]) -> None:
+    """Refuse counts that are none; a verdict of before they were kept has none of them.
+
+    Raises:
+        ValueError: Saying what is wrong.
+    """
+    counts = {field.name for field in fields(Adequacy) if field.default is not MISSING}
+    check_kinds(found, dict.fromkeys(counts & found.keys(), int | None))
 
 
 def nothing_more(found: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ from classify.studies.folder import LastRun, StudyFolder
 def cell(row: str, seed: int, top1: float, classifier: str = "resnet", shots: int = 5, **more: Any) -> dict[str, Any]:
     made = row != "none"
     return {
+        "key": "k",
         "row": row,
         "method": row,
         "classifier": classifier,
@@ -55,6 +56,7 @@ def findings(folder: Path, cells: list[dict[str, Any]], adequacy: Adequacy | Non
     """What would be read from a folder that holds these cells."""
     described = {
         "steps": 120,
+        "classifiers": {"resnet": {}},
         "rows": {row: {"batches": {"batch_size": 64}} for row in dict.fromkeys(cell["row"] for cell in cells)},
         "source": {"sha256": "ab"},
         "versions": {"torch": "2"},
@@ -413,9 +415,12 @@ def test_an_old_folder_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     lacking = [{name: value for name, value in CELLS[0].items() if name != "caveats"}]
-    with pytest.raises(UserError, match=r"cannot read \(the cell 'none, seed 0' has no 'caveats'\)"):
+    with pytest.raises(UserError, match=r"cell-0\.json' has no 'caveats'"):
         read_findings(written(tmp_path / "cells", lacking))
     folder = written(tmp_path / "adequacy", CELLS)
     (folder.path / "adequacy.json").write_text('{"judge": "x"}')
-    with pytest.raises(UserError, match="was written by a version that this one cannot read"):
+    with pytest.raises(UserError, match=r"adequacy\.json' has no 'extractor'"):
+        write_report(folder)
+    folder.write_adequacy(Adequacy("tiny", 200, 96, 3.5, 3.6, 4.0, 0.98, 0.97, extractor_saw="many"))
+    with pytest.raises(UserError, match=r"has a 'extractor_saw' that is str"):
         write_report(folder)

@@ -113,7 +113,7 @@ def test_the_page_says_whether_the_backbone_is_good_enough(finished: Path) -> No
     assert verdict.startswith("Is the backbone good enough?")
     assert f"plain noise samples {adequacy['noise']:.3g} (7 images each" in verdict
     headline, remark = text.split("\n\n")[1:3]
-    assert "2 seeds reliably show only differences of about " in headline
+    assert "2 seeds reliably show no difference of any size" in headline
     assert remark == "The backbone is NOT good enough to rank methods: this study tests the machinery, not the methods."
     assert remark in verdict
     assert "These 14 real images are from the few-shot pool; no test image is among them." in verdict

@@ -86,8 +86,9 @@ def test_a_fit_refuses_before_it_trains(leaking: tuple[ImageFolder, str], tmp_pa
 def test_a_fit_writes_down_what_it_warned_of(leaking: tuple[ImageFolder, str], tmp_path: Path) -> None:
     source, name = leaking
     small = classify.Batches(batch_size=4, image_size=16)
+    output = tmp_path / "out"
     found = classify.fit(
-        tmp_path, source, "test_resnet", shots=3, steps=1, batches=small, logger="none", show_progress=False
+        output, source, "test_resnet", shots=3, steps=1, batches=small, logger="none", show_progress=False
     )
     copy = str(Path(name).parent / "copy.jpg")
     assert found.metrics["near_duplicates"] == [{"test": copy, "few_shot": name}]
