@@ -27,6 +27,7 @@ lint: $(STAMP)
 mutants: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" mutmut run
 	$(BIN)/mutmut results
+
 # The documentation as a site that opens from disk: site/index.html. A warning is an error.
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

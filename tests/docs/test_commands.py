@@ -115,7 +115,10 @@ def test_targets_of_make_exist() -> None:
 def test_the_readme_is_short_and_begins_with_two_commands() -> None:
     assert len(read(ROOT / "README.md").splitlines()) <= 150
     text = read(ROOT / "README.md")
-    assert [line.split("#")[0].strip() for line in FENCED.findall(text)[0][1].splitlines()] == ["make demo", "make test"]
+    assert [line.split("#")[0].strip() for line in FENCED.findall(text)[0][1].splitlines()] == [
+        "make demo",
+        "make test",
+    ]
 
 
 def test_the_api_page_has_every_public_name() -> None:
