@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint mutants pin clean
+.PHONY: demo test test-slow lint docs mutants pin clean
 
 demo: $(STAMP)
 	$(BIN)/augment synthesize --output runs/demo/digits --per_class 20 --steps 20
 	$(BIN)/augment browse runs/demo/digits
 	$(BIN)/classify study --config configs/study/demo.yaml
 
-test: $(STAMP) lint
+test: $(STAMP) lint docs
 	$(BIN)/python -m pytest -n auto
 
 test-slow: $(STAMP)
@@ -28,6 +28,10 @@ mutants: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" mutmut run
 	$(BIN)/mutmut results
 
+# The documentation as a site that opens from disk: site/index.html. A warning is an error.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # Installed once; again when the project's needs or its pins change.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=...")'
@@ -40,4 +44,4 @@ pin: $(STAMP)
 	$(BIN)/python -m pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
 
 clean:
-	rm -rf $(VENV) runs mutants *.egg-info
+	rm -rf $(VENV) runs mutants site *.egg-info

@@ -12,6 +12,7 @@ from augment.dataset.manifest import read_manifest
 
 PROMPT = Option("prompt", "The prompt, with {class} for the name.", "backbone's", "synthesizer.init_args.prompt")
 SYNTHESIZER = "augment.synthesis.synthesizer.Synthesizer"
+DIGITS = "augment.images.sources.Digits"
 
 
 def for_fit(given: Mapping[str, str], told: bool) -> dict[str, Any]:
@@ -37,6 +38,8 @@ def for_study(given: Mapping[str, str], told: bool) -> dict[str, Any]:
     if preset is None:
         return first
     first |= {"synthesizer": {"class_path": SYNTHESIZER, "init_args": preset.model}, **preset.classify}
+    if "images" not in given:
+        first["source"] = {"class_path": DIGITS}
     return first | {"plan": {"batch_size": preset.batch_size}, "methods": ["none", "nin/chm", "sdedit"]}
 
 
