@@ -11,7 +11,7 @@ from typing import NoReturn
 from augment.commands.flags import mistake_in, running
 from augment.commands.page import Page
 from augment.commands.pages import PAGES
-from augment.commands.short import spell_out
+from augment.commands.short_options import spell_out
 from augment.errors import UserError
 from augment.runtime.foreign_text import plain
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from classify.report.report import write_report
-    from classify.studies.folder import StudyFolder
+    from classify.studies.results_folder import StudyFolder
     from classify.studies.rows import Entry
     from classify.studies.settings import Study
     from classify.studies.study import study
@@ -43,7 +43,7 @@ _HOMES = {
     "Entry": "classify.studies.rows",
     "FitResult": "classify.train.fit",
     "Study": "classify.studies.settings",
-    "StudyFolder": "classify.studies.folder",
+    "StudyFolder": "classify.studies.results_folder",
     "fit": "classify.train.fit",
     "study": "classify.studies.study",
     "write_report": "classify.report.report",

@@ -21,7 +21,7 @@ from augment.inversion.inversion import round_trip
 from augment.measure.extractor import Extractor
 from augment.measure.features import image_features
 from augment.measure.metrics import frechet_distance, frechet_name, recognised
-from augment.measure.seen import seen_by_backbone, seen_by_extractor
+from augment.measure.seen_in_training import seen_by_backbone, seen_by_extractor
 from augment.synthesis.synthesizer import Synthesizer
 
 FAR = 10.0

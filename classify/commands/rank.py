@@ -2,7 +2,7 @@
 
 from augment.commands.parsing import CommandParser
 from classify.report.rank import print_ranking, rank, verdict
-from classify.studies.folder import StudyFolder
+from classify.studies.results_folder import StudyFolder
 
 
 def rank_command(args: list[str]) -> None:

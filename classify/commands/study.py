@@ -5,7 +5,7 @@ import shlex
 from augment.commands.parsing import CommandParser
 from augment.runtime.quiet import quiet
 from classify.report.report import write_report
-from classify.studies.folder import StudyFolder
+from classify.studies.results_folder import StudyFolder
 from classify.studies.settings import Study
 from classify.studies.study import CellsFailed, study
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from augment.measure.adequacy import Adequacy
 from classify.report.summary import Block, Results, Summary, summarize
-from classify.studies.folder import LastRun, StudyFolder
+from classify.studies.results_folder import LastRun, StudyFolder
 
 
 @dataclass(frozen=True)

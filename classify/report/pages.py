@@ -7,7 +7,7 @@ from pathlib import Path
 import jinja2
 
 from augment.runtime.foreign_text import code, markdown
-from classify.studies.folder import StudyFolder
+from classify.studies.results_folder import StudyFolder
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from augment.errors import UserError
 from augment.runtime.terminal import PlainConsole
 from classify.report.statistics import Estimate, estimate, ranks
-from classify.studies.folder import StudyFolder
+from classify.studies.results_folder import StudyFolder
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from classify.report.summary import BASELINE, Results
 from classify.report.tables import difference
 from classify.report.training import training_section
 from classify.report.wording import number, percent
-from classify.studies.folder import StudyFolder
+from classify.studies.results_folder import StudyFolder
 
 TITLE = "Which augmentation gives the best classifier?"
 

@@ -13,7 +13,7 @@ from classify.report.statistics import ENOUGH, Estimate, estimate, rank_correlat
 from classify.report.summary import BASELINE, Block, class_differences
 from classify.report.tables import accuracy_table, pairs_table, scores_table, value
 from classify.report.wording import TESTS, number, percent
-from classify.studies.folder import StudyFolder
+from classify.studies.results_folder import StudyFolder
 from classify.studies.rows import slug
 
 FIRST_SHEETS = 10

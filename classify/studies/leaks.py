@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from augment.images.sources import ImageSource
 from augment.runtime.files import write_json
 from augment.runtime.json_files import read_object
-from classify.studies.folder import StudyFolder
 from classify.studies.picture import grid
+from classify.studies.results_folder import StudyFolder
 from classify.train.leaks import Leak
 
 FILE, FIGURE = "near_duplicates.json", "near-duplicates"

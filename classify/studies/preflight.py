@@ -8,7 +8,7 @@ from augment.errors import UserError
 from augment.measure.extractor import extractor_name
 from augment.runtime.loggers import make_logger
 from augment.runtime.place import check_folder
-from classify.studies.folder import StudyFolder
+from classify.studies.results_folder import StudyFolder
 from classify.studies.rows import Row
 from classify.studies.settings import Study
 from classify.studies.synthesis import recipe_of

@@ -28,8 +28,8 @@ from augment.synthesis.batch_size import settled_recipe
 from augment.synthesis.pipeline import synthesize
 from augment.synthesis.recipe import Recipe
 from augment.synthesis.synthesizer import Synthesizer
-from classify.studies.folder import StudyFolder
 from classify.studies.grid import Cell, Group
+from classify.studies.results_folder import StudyFolder
 from classify.studies.rows import WantedSet
 from classify.studies.settings import Study
 from classify.studies.synthesis import few_shot_set, latents_of, recipe_of

@@ -10,11 +10,11 @@ from augment.errors import UserError
 from augment.mix.registry import MethodName
 from augment.runtime.claim import check_outside, kept_to_this_process
 from augment.runtime.quiet import quietly
-from classify.studies.folder import LastRun, StudyFolder
 from classify.studies.grid import Group
 from classify.studies.leaks import keep_leaks
 from classify.studies.picture import real_grid
 from classify.studies.preflight import check
+from classify.studies.results_folder import LastRun, StudyFolder
 from classify.studies.runner import Runner
 from classify.studies.settings import Study
 from classify.studies.synthesis import few_shot_set, latents_of

@@ -11,7 +11,7 @@ from augment.dataset.manifest import read_manifest
 from augment.errors import UserError
 from augment.images.sources import ImageFolder, ImageSource
 from augment.measure.reference import Reference, make_reference
-from augment.measure.seen import write_trained_on
+from augment.measure.seen_in_training import write_trained_on
 from augment.runtime.claim import check_configuration, check_outside
 from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions

@@ -16,7 +16,7 @@ import classify.cli
 from augment.commands.page import Page
 from augment.commands.pages import PAGES, SYNTHESIZE
 from augment.commands.presets import presets
-from augment.commands.short import OF_SOURCE, spell_out
+from augment.commands.short_options import OF_SOURCE, spell_out
 from augment.errors import UserError
 from classify.commands.pages import FIT, STUDY
 from classify.commands.pages import PAGES as OF_CLASSIFY

@@ -17,7 +17,7 @@ from augment.measure.extractor import Extractor
 from augment.measure.features import image_features
 from augment.measure.latents import norms_and_channels, summarize
 from augment.measure.metrics import frechet_distance, recognised
-from augment.measure.seen import TRAINED_ON, seen_by_backbone, seen_by_extractor, write_trained_on
+from augment.measure.seen_in_training import TRAINED_ON, seen_by_backbone, seen_by_extractor, write_trained_on
 from augment.synthesis.synthesizer import Synthesizer
 
 GOOD = Adequacy("x", 200, 96, 3.5, 3.6, 4.0, 0.98, 0.97)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from augment.commands.pages import SYNTHESIZE
 from augment.commands.presets import preset_like
-from augment.commands.short import spell_out
+from augment.commands.short_options import spell_out
 from augment.pretrain.latent import LatentDiffusion
 from augment.pretrain.pixel import DDPM
 from augment.pretrain.preset import write_preset

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from augment.cli import main as augment_main
 from augment.images.pixels import to_tensor
 from augment.images.sources import ImageFolder
-from augment.measure.seen import seen_by_extractor
+from augment.measure.seen_in_training import seen_by_extractor
 from classify.cli import main
 
 Fails = Callable[..., str]

@@ -12,7 +12,7 @@ from augment.errors import UserError
 from augment.measure.adequacy import Adequacy
 from classify.cli import main
 from classify.report.rank import rank
-from classify.studies.folder import StudyFolder
+from classify.studies.results_folder import StudyFolder
 
 Fails = Callable[..., str]
 

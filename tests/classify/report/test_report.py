@@ -23,7 +23,7 @@ from classify.report.summary import Block, Line, Summary, class_differences, sum
 from classify.report.tables import accuracy_table, pairs_table, scores_table
 from classify.report.training import training_section
 from classify.report.wording import number, p_value, percent, points, rough, seconds
-from classify.studies.folder import LastRun, StudyFolder
+from classify.studies.results_folder import LastRun, StudyFolder
 
 
 def cell(row: str, seed: int, top1: float, classifier: str = "resnet", shots: int = 5, **more: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from augment.images.sources import ImageFolder
 from classify.report.findings import Findings
 from classify.report.leaks import leaks_section
 from classify.report.pages import Value
-from classify.studies.folder import LastRun, StudyFolder
 from classify.studies.leaks import keep_leaks, kept_leaks
+from classify.studies.results_folder import LastRun, StudyFolder
 from classify.train.leaks import find_leaks
 
 
