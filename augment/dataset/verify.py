@@ -46,7 +46,7 @@ def verify(folder: Path | str) -> int:
             "run `augment synthesize` on it again",
         )
     faults = []
-    with Meter("verify", len(manifest["shards"]), "shards") as meter:
+    with Meter("verify", len(manifest["shards"]), "shards", ending=False) as meter:
         for name, facts in manifest["shards"].items():
             if (fault := find_fault(folder / name, facts, classes)) is not None:
                 faults.append(fault)

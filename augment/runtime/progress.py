@@ -34,12 +34,20 @@ class Meter:
         speed_seconds: The time left is told by the speed of the last so many seconds, or of the last unit if that took
             longer.
         rate: Show the speed; otherwise the time that has gone.
+        ending: Whether a log gets what was reached as its last line; a command may say itself how it ended.
     """
 
     def __init__(
-        self, label: str, total: int, unit: str, done: int = 0, speed_seconds: float = 30.0, rate: bool = True
+        self,
+        label: str,
+        total: int,
+        unit: str,
+        done: int = 0,
+        speed_seconds: float = 30.0,
+        rate: bool = True,
+        ending: bool = True,
     ) -> None:
-        self._done, self._unit, self._rate, self._note = done, unit, rate, ""
+        self._done, self._unit, self._rate, self._ending, self._note = done, unit, rate, ending, ""
         console = PlainConsole(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -89,7 +97,7 @@ class Meter:
     def stop(self) -> None:
         """Leave what was reached as the last line."""
         self._bar.stop()
-        if self._bar.disable and self._said != self._state.completed:
+        if self._bar.disable and self._ending and self._said != self._state.completed:
             self._say()
 
     def _begin(self) -> None:

@@ -71,9 +71,9 @@ class StudyFolder:
         Raises:
             UserError: If the folder holds a study of another configuration, or something else.
         """
-        found = read_claim(self.path, "study.json", "study")
-        if found is None:
+        if read_claim(self.path, "study.json", "study") is None:
             return dict(wanted)
+        found = self.description()
         joined = {**wanted, **{part: found[part] | wanted[part] for part in ("rows", "classifiers")}}
         for part in ("rows", "classifiers"):
             found[part] = joined[part] | found[part]
