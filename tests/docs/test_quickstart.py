@@ -15,6 +15,6 @@ def test_the_notebook_runs_and_says_what_it_shows(tmp_path: Path) -> None:
     printed = "".join(
         output.text for cell in notebook.cells for output in cell.get("outputs", ()) if output.get("name") == "stdout"
     )
-    assert "50 real images of the classes zero" in printed
+    assert "50 real images of the classes\nzero one" in printed
     assert "100 synthetic images" in printed
-    assert "with synthetic: " in printed
+    assert "with-synthetic: " in printed
