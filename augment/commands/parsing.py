@@ -154,16 +154,21 @@ class OutputCLI(LightningCLI):
         parser.add_argument("--output", type=str, required=True, help="Folder to write to.")
         parser.link_arguments("output", "trainer.default_root_dir")
 
+    @property
+    def configured_callbacks(self) -> list[L.Callback]:
+        """The user's own, by --trainer.callbacks."""
+        found = self.config_init.trainer.callbacks or []
+        return found if isinstance(found, list) else [found]
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer with the user's callbacks beside the command's own; what Lightning refuses is the user's to mend.
 
         Raises:
             UserError: If so.
         """
-        configured = self.config_init.trainer.callbacks or []
-        own = configured if isinstance(configured, list) else [configured]
+        callbacks = [*kwargs.get("callbacks", []), *self.configured_callbacks]
         try:
-            return super().instantiate_trainer(**kwargs | {"callbacks": [*kwargs.get("callbacks", []), *own]})
+            return super().instantiate_trainer(**kwargs | {"callbacks": callbacks})
         except (TypeError, ValueError, MisconfigurationException) as error:
             raise UserError("trainer", str(error).rstrip("."), "give a value that Lightning's trainer takes") from error
 
@@ -186,11 +191,9 @@ class TrainingCLI(OutputCLI):
         """A trainer with that logger and a bar of steps, unless the user configured others."""
         trainer = self.config_init.trainer
         shown = kwargs.get("enable_progress_bar", trainer.enable_progress_bar) is not False
-        callbacks = kwargs.get("callbacks", trainer.callbacks) or []
-        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
-        if shown and not any(isinstance(c, ProgressBar) for c in callbacks):
-            callbacks = [*callbacks, StepProgress(self.parser.prog.split()[-1])]
-        kwargs["callbacks"] = callbacks
+        callbacks = kwargs.get("callbacks", [])
+        if shown and not any(isinstance(c, ProgressBar) for c in [*callbacks, *self.configured_callbacks]):
+            kwargs["callbacks"] = [*callbacks, StepProgress(self.parser.prog.split()[-1])]
         if self.config.trainer.logger is None and "logger" not in kwargs:
             output = Path(self.config.output)
             kwargs["logger"] = make_logger(self.config.logger, output / "curves", output.name)

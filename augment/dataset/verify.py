@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.dataset.folder import check_folder
-from augment.dataset.manifest import read_finished, read_manifest
+from augment.dataset.manifest import MANIFEST, SHARD_NAME, read_finished, read_manifest
 from augment.dataset.reader import find_broken, find_unlike, is_complete, shard_keys
 from augment.dataset.shard_writer import Sample, committed_sha256, shard_name
 from augment.errors import UserError
@@ -61,15 +61,23 @@ def verify(folder: Path | str) -> int:
 
 
 def count_good(folder: Path, manifest: dict[str, Any]) -> str:
-    """How many of the shards that an unfinished dataset will have are there as they were committed, in words."""
-    plan, classes = manifest["config"]["plan"], len(manifest["classes"])
-    images, size = plan["per_class"] * len({shot["label"] for shot in manifest["few_shot"]}), plan["shard_size"]
-    good = []
-    for number, start in enumerate(range(0, images, size)):
-        path = folder / shard_name(number)
-        facts = {"samples": min(size, images - start), "sha256": committed_sha256(path)}
-        if find_fault(path, facts, classes) is None:
-            good.append(facts["samples"])
+    """How many of the shards that an unfinished dataset will have are there as they were committed, in words.
+
+    Raises:
+        UserError: If the dataset does not say how many it will have.
+    """
+    plan, classes = manifest["config"].get("plan"), len(manifest["classes"])
+    sizes: list[Any] = [plan.get(name) for name in ("per_class", "shard_size")] if isinstance(plan, dict) else []
+    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        problem = f"'{folder / MANIFEST}' does not say how many images and shards the dataset will have"
+        raise UserError("dataset", problem, "restore it or start in a new folder")
+    images, size = sizes[0] * len({shot["label"] for shot in manifest["few_shot"]}), sizes[1]
+    good: list[int] = []
+    for path in sorted(path for path in folder.iterdir() if SHARD_NAME.fullmatch(path.name)):
+        samples = min(size, images - int(path.stem.removeprefix("train-")) * size)
+        facts = {"samples": samples, "sha256": committed_sha256(path)}
+        if samples > 0 and find_fault(path, facts, classes) is None:
+            good.append(samples)
     return f"{len(good)} of {-(-images // size)} shards are good, {sum(good)} of {images} images"
 
 

@@ -75,8 +75,9 @@ def study(settings: Study, command: str = "classify.study(...)") -> StudyFolder:
     left = groups_left(runner)
     leaks = prepare(runner) if left else []
     with kept_to_this_process(folder.path, "study"):
-        folder.write_description(folder.agree(settings.describe()))
+        description = folder.agree(settings.describe())
         if left:
+            folder.write_description(description)
             keep_leaks(folder, settings.source, leaks)
         failed = run(runner)
         close(settings, folder, command)
