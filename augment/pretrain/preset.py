@@ -35,7 +35,7 @@ def write_preset(folder: Path, model: Pretraining, image_size: int) -> None:
         },
         "classify": {
             "classifiers": {"resnet18": {"name": "resnet18", "lr": 1e-3}},
-            "batches": {"batch_size": 64, "image_size": image_size},
+            "batches": {"batch_size": 64, "image_size": int(image_size)},
             "extractor": "inception",
         },
     }

@@ -33,7 +33,7 @@ def results(output: Path) -> dict[str, float]:
 
 def test_curves_are_a_table_unless_told_otherwise(train_folder: Path, test_folder: Path, tmp_path: Path) -> None:
     main(fit(tmp_path / "out", train_folder, test_folder))
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"classifier", "curves", "results.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"classifier", "curves", "fit.json", "results.json"}
     table = pd.read_csv(tmp_path / "out" / "curves" / "metrics.csv")
     assert sorted(set(table.columns) - {"epoch", "step"}) == CURVES
     training = table[table["loss"].notna()]
@@ -57,7 +57,7 @@ def test_none_leaves_no_curves_and_lightnings_own_option_wins(
     train_folder: Path, test_folder: Path, tmp_path: Path
 ) -> None:
     main(fit(tmp_path / "none", train_folder, test_folder, "--logger", "none"))
-    assert {path.name for path in (tmp_path / "none").iterdir()} == {"classifier", "results.json"}
+    assert {path.name for path in (tmp_path / "none").iterdir()} == {"classifier", "fit.json", "results.json"}
     own = ("--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", str(tmp_path / "mine"))
     main(fit(tmp_path / "own", train_folder, test_folder, *own))
     assert not (tmp_path / "own" / "curves").exists()
