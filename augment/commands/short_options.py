@@ -26,6 +26,8 @@ OF_SOURCE = (
 
 SOURCE_OF = "augment.images.source_of.source_of"
 PASSED = ("help", "print_config")
+GROUPS = ("model", "data", "source")
+"""The parser's own options without a dot: a file with settings, or the name of a class."""
 CONFIG = ("config", "c")
 
 
@@ -43,8 +45,8 @@ def spell_out(page: Page, words: Sequence[str]) -> list[str]:
     spelt: list[str] = []
     told = False
     for name, values, typed in options_in(words):
-        if name == "" or name in PASSED or "." in name:
-            told = told or ("." in name and not name.startswith("trainer."))
+        if name == "" or name in PASSED or name in GROUPS or "." in name:
+            told = told or name in GROUPS or ("." in name and not name.startswith("trainer."))
             spelt += typed
         elif name not in page.options:
             raise mistyped(name, page)

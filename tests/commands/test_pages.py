@@ -116,6 +116,11 @@ def test_a_switch_sets_what_it_stands_for_and_a_seed_both_seeds() -> None:
     )
 
 
+def test_the_parsers_own_options_for_classes_and_files_pass() -> None:
+    words = ["--source", "Digits", "--model", "model.yaml"]
+    assert spell_out(SYNTHESIZE, words) == words
+
+
 def test_options_with_dots_and_files_bring_no_preset() -> None:
     words = ["--config", "a.yaml", "--model.steps", "3", "--trainer.devices=2", "--print_config=skip_null"]
     assert spell_out(SYNTHESIZE, words) == words

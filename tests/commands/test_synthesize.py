@@ -458,9 +458,10 @@ def test_missing_folder(job: Job, tmp_path: Path, fails: Fails) -> None:
     assert "no folder" in one_line(fails(main, ["synthesize", *args], 1))
 
 
+@pytest.mark.usefixtures("no_network")
 def test_missing_checkpoint_while_offline(job: Job, tmp_path: Path, fails: Fails) -> None:
     args = Job(Path("nobody/nothing"), job.images).args(tmp_path / "out")
-    assert "'nobody/nothing' is not a local folder" in one_line(fails(main, ["synthesize", *args], 1))
+    assert "no network, and 'nobody/nothing' is not on this machine" in one_line(fails(main, ["synthesize", *args], 1))
 
 
 def test_a_broken_image_stops_or_is_skipped(job: Job, tmp_path: Path, fails: Fails) -> None:

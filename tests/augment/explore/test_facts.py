@@ -269,6 +269,7 @@ def test_the_interpolation_score_through_the_command(
     assert (tmp_path / "score.png").is_file()
 
 
+@pytest.mark.usefixtures("no_network")
 def test_clip_that_cannot_be_had_names_the_local_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"score\.clip: .* give a local folder as `score\.clip`"):
+    with pytest.raises(UserError, match=r"score\.clip: no network, .*nothing' is not .* or give a local folder"):
         load_clip(str(tmp_path / "nothing"), torch.device("cpu"))
