@@ -143,7 +143,7 @@ PRETRAIN = Page(
 EXPLORE = Page(
     "augment explore",
     "Draw what interpolation does to a backbone: strips, paths, channel bias, films, and a gallery of them. "
-    "WHAT is one figure's name, or all.",
+    "WHAT is strip, bias, offset, quality, path2d, grid, morph, translate, text, score, std, or all.",
     (
         "augment explore all --output runs/explore",
         "augment explore bias --images data/train --backbone sd15 --output runs/explore",

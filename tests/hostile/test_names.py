@@ -110,7 +110,6 @@ CASES = [
     unread("augment push $dataset", "repo"),
     unread("augment verify", "folder"),
     unread("classify rank", "studies"),
-    unread("classify study", "output|required"),
     unread("classify push $images", "repo"),
     refused("augment push $dataset --repo 'a b'", "repo: 'a b'"),
     refused("augment push $dataset --repo a/b", "repo: 'a/b'", "HF_HUB_OFFLINE"),
