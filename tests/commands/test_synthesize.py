@@ -504,7 +504,9 @@ def test_nothing_is_written_among_the_images(
 
 def test_output_that_is_a_file(job: Job, tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "out").write_text("a file")
-    assert "is not empty and holds no dataset" in one_line(fails(main, ["synthesize", *job.args(tmp_path / "out")], 1))
+    assert "is no folder; choose another --output" in one_line(
+        fails(main, ["synthesize", *job.args(tmp_path / "out")], 1)
+    )
     assert (tmp_path / "out").read_text() == "a file"
 
 
@@ -512,7 +514,7 @@ def test_output_that_cannot_be_written(job: Job, tmp_path: Path, fails: Fails) -
     (tmp_path / "file").write_text("in the way")
     bank = ("--data.bank", str(tmp_path / "bank"))
     error = one_line(fails(main, ["synthesize", *job.args(tmp_path / "file" / "out", *bank)], 1))
-    assert "cannot be written" in error
+    assert f"'{tmp_path / 'file'}' is no folder" in error
 
 
 def test_unequal_schedules_are_warned_about(job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
