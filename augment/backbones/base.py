@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from augment.backbones.guidance import Guide, guided
-from augment.backbones.inversions import InversionKind, invert, null_text
+from augment.backbones.inversions import Forward, InversionKind, invert, null_text
 from augment.backbones.precision import DTYPES, Precision, allow_tf32
 from augment.backbones.samplers import first_order, midpoint, multistep
 from augment.backbones.schedule import Schedule
@@ -137,6 +137,7 @@ class Backbone(nn.Module, ABC):
         kind: InversionKind = "ddim",
         tolerance: float = 1e-5,
         iterations: int = 10,
+        forward: Forward | None = None,
     ) -> Noise:
         """Clean latents z_0 to noise z_T by running the deterministic sampler backwards.
 
@@ -149,19 +150,20 @@ class Backbone(nn.Module, ABC):
             kind: The algorithm.
             tolerance: See `fixed_point` and `null_text`.
             iterations: See `fixed_point` and `null_text`.
+            forward: Noise that takes the place of the first steps.
 
         Raises:
             UserError: If the family does not support the kind.
         """
         self.check_inversion(kind)
-        schedule = self.schedule(steps)
-        z = latents.to(self.device, torch.float32)
+        schedule, z = self.schedule(steps), latents.to(self.device, torch.float32)
         if kind == "null-text":
-            return self._null_text(z, prompts, schedule, guidance, tolerance, iterations)
+            walk = partial(null_text, schedule=schedule, tolerance=tolerance, iterations=iterations, forward=forward)
+            return self._null_text(z, prompts, guidance, walk)
         condition = self.condition(prompts)
         negative = self.unconditional(len(prompts)) if guidance != 1 and kind != "negative-prompt" else None
         network = partial(guided, self._counted, condition=condition, unconditional=negative, guidance=guidance)
-        return Noise(*invert(kind, network, schedule, z, tolerance, iterations))
+        return Noise(*invert(kind, network, schedule, z, tolerance, iterations, forward))
 
     def denoise(self, start: Start, steps: int, guidance: float, sampler: Sampler = FIRST_ORDER) -> Tensor:
         """A start to clean latents z_0 [B, C, h, w], from the start's place in the schedule.
@@ -214,8 +216,8 @@ class Backbone(nn.Module, ABC):
             known = ", ".join(self.samplers)
             raise UserError("sampler.kind", f"{type(self).__name__} cannot do '{sampler.kind}'", f"choose from {known}")
         if sampler.eta > 0 and (sampler.kind != "first-order" or "dpm++" not in self.samplers):
-            needed = "needs DDIM (a model that predicts eps or v, and `sampler.kind` first-order)"
-            raise UserError("sampler.eta", f"{sampler.eta} {needed}", "leave it at 0")
+            problem = f"{sampler.eta} needs DDIM (a model that predicts eps or v, and `sampler.kind` first-order)"
+            raise UserError("sampler.eta", problem, "leave it at 0")
 
     def _counted(self, z: Tensor, time: float, condition: Condition) -> Tensor:
         self.evaluations += len(z)
@@ -231,9 +233,7 @@ class Backbone(nn.Module, ABC):
         switch, low, high = (share * self.train_steps for share in (1 - start.switch, *interval))
         return Guide(first, late, switch, negative, start.unconditional, guidance, low, high)
 
-    def _null_text(
-        self, z: Tensor, prompts: Sequence[str], schedule: Schedule, guidance: float, tolerance: float, iterations: int
-    ) -> Noise:
+    def _null_text(self, z: Tensor, prompts: Sequence[str], guidance: float, walk: partial[Any]) -> Noise:
         """Invert without guidance, then optimise the unconditional embeddings; Lightning's inference mode is left."""
         if self.dtype != torch.float32:
             raise UserError("inversion.precision", "null-text optimises by gradients, which need fp32", "use fp32")
@@ -246,5 +246,5 @@ class Backbone(nn.Module, ABC):
                 negative = None if embeddings is None else Condition(embeddings, empty.pooled)
                 return guided(self._counted, z, time, condition, negative, guidance)
 
-            noise, optimised = null_text(network, schedule, z.clone(), empty.embeddings, tolerance, iterations)
+            noise, optimised = walk(network, clean=z.clone(), embeddings=empty.embeddings)
         return Noise(noise, torch.zeros(len(z), device=z.device), optimised)

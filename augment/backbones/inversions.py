@@ -1,16 +1,17 @@
 """Clean latents to noise: every way of running the deterministic sampler backwards.
 
 A `Network` is the guided prediction with its condition already bound: (z [B, C, h, w], time) -> output. Each function
-walks the schedule upwards, from its last step (the cleanest) to its first.
+walks the schedule upwards, from its last step (the cleanest) to its first; added noise may stand for the first steps.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from augment.backbones.schedule import Schedule, halfway, transfer, undo_transfer
+from augment.backbones.schedule import Schedule, add_noise, halfway, transfer, undo_transfer
 
 InversionKind = Literal["ddim", "euler", "fixed-point", "midpoint", "null-text", "negative-prompt"]
 Network = Callable[[Tensor, float], Tensor]
@@ -18,8 +19,36 @@ NullNetwork = Callable[[Tensor, float, Tensor | None], Tensor]
 """As `Network`, with the unconditional embeddings [B, S, D] as third argument; without them, without guidance."""
 
 
+@dataclass(frozen=True)
+class Forward:
+    """Noise that is added instead of the first steps, where the network's is least diverse (Staniszewski et al. 2024).
+
+    Attributes:
+        steps: How many steps it takes the place of, from the cleanest on; 1 or more.
+        noise: Standard normal, like the clean latents [B, C, h, w].
+    """
+
+    steps: int
+    noise: Tensor
+
+
+def begin(schedule: Schedule, clean: Tensor, forward: Forward | None) -> tuple[list[Tensor], Schedule]:
+    """The latents from z_0 to where the network's way begins, one for each level, and the steps that are left to it."""
+    if forward is None:
+        return [clean], schedule
+    noise, skipped = forward.noise.to(clean), schedule.steps[-forward.steps :]
+    path = [clean, *(add_noise(clean, noise, step.noisy) for step in reversed(skipped))]
+    return path, replace(schedule, steps=schedule.steps[: -forward.steps])
+
+
 def invert(
-    kind: InversionKind, network: Network, schedule: Schedule, z: Tensor, tolerance: float, iterations: int
+    kind: InversionKind,
+    network: Network,
+    schedule: Schedule,
+    clean: Tensor,
+    tolerance: float,
+    iterations: int,
+    forward: Forward | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Noise by any kind but `null-text`, which optimises on the way back too.
 
@@ -27,13 +56,15 @@ def invert(
         kind: The algorithm; `negative-prompt` goes up as `ddim` or `euler` does.
         network: Guided prediction.
         schedule: The schedule of the sampler to be inverted.
-        z: Clean latents [B, C, h, w].
+        clean: Clean latents z_0 [B, C, h, w].
         tolerance: See `fixed_point`.
         iterations: See `fixed_point`.
+        forward: What takes the place of the first steps.
 
     Returns:
         The noise [B, C, h, w], and the residual of `fixed_point` [B]: 0 for the other kinds, which measure none.
     """
+    (*_, z), schedule = begin(schedule, clean, forward)
     if kind == "fixed-point":
         return fixed_point(network, schedule, z, tolerance, iterations)
     unmeasured = torch.zeros(len(z), device=z.device)
@@ -117,6 +148,7 @@ def null_text(
     embeddings: Tensor,
     tolerance: float,
     iterations: int,
+    forward: Forward | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Noise, and unconditional embeddings that bring guided sampling back along its path (Mokady et al. 2023, Alg. 1).
 
@@ -131,11 +163,13 @@ def null_text(
         embeddings: Embeddings of the empty prompt [B, S, D].
         tolerance: Mean squared error at which an image's embeddings are good enough.
         iterations: Most optimiser steps per step of the sampler.
+        forward: What takes the place of the first steps up; the way down optimises all of them.
 
     Returns:
         The noise z_T [B, C, h, w], and embeddings for each step of the sampler, noisiest first: [B, steps, S, D].
     """
-    trajectory = [clean, *explicit(lambda z, time: network(z, time, None), schedule, clean)]  # z_0 … z_T
+    path, upper = begin(schedule, clean, forward)
+    trajectory = [*path, *explicit(lambda z, time: network(z, time, None), upper, path[-1])]  # z_0 … z_T
     z = noise = trajectory[-1]
     optimised: list[Tensor] = []
     for number, step in enumerate(schedule.steps):

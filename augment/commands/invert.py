@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.table import Table
 
@@ -11,8 +11,9 @@ from rich.table import Table
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.commands.parsing import add_switch
 from augment.commands.synthesize import SynthesisCLI, parse_synthesis, print_profile, trainer_factory
-from augment.inversion.compare import check, print_trials, write_trials
+from augment.inversion.compare import check
 from augment.inversion.fill import Inverted, bank_folder, invert
+from augment.inversion.show import print_trials, write_trials
 from augment.mix.registry import configure
 from augment.runtime.claim import check_outside
 from augment.runtime.place import check_folder
@@ -40,6 +41,13 @@ class InversionCLI(SynthesisCLI):
             default=None,
             help="Numbers of steps that --check tries; by default the inversion's own.",
         )
+        parser.add_argument(
+            "--check_forward_steps",
+            "--check-forward-steps",
+            type=list[NonNegativeInt],
+            default=[1, 2, 3, 5],
+            help="Numbers of first steps that --check replaces by added noise, for the inversion's own kind.",
+        )
 
 
 def invert_command(args: list[str]) -> None:
@@ -55,8 +63,9 @@ def invert_command(args: list[str]) -> None:
         of_shots = [prompts[shot.label] for shot in few_shot.all]
         steps = cli.config.check_steps or [model.inversion.steps]
         device = cli.trainer.strategy.root_device
+        forward = cli.config.check_forward_steps
         trials, rows = check(
-            model.backbone, model.inversion, model.guidance, options.source, few_shot, of_shots, device, steps
+            model.backbone, model.inversion, model.guidance, options.source, few_shot, of_shots, device, steps, forward
         )
         write_trials(output, trials, rows)
         print_trials(trials)

@@ -89,6 +89,9 @@ INVERT = Page(
             Option("output", "Folder to write to; the latents go to `bank` beside it.", "required"),
             Option("check", "Compare all kinds of inversion on these images: a table and a figure."),
             Option("check_steps", "Numbers of steps that --check tries.", "the inversion's own", many=True),
+            Option(
+                "check_forward_steps", "Numbers of first steps that --check replaces by noise.", many=True, rare=True
+            ),
             SHOTS,
             SEED,
             *OF_A_DATASET,

@@ -140,12 +140,8 @@ class Explorer:
             make_trainer=self.make_trainer,
         )
         label = self.source.classes.index(name)
-        pairs = list(zip(inverted.keys[label], few_shot.shots[label], strict=True))
-        unconditional = None
-        if self.model.inversion.kind == "null-text":
-            unconditional = torch.stack([inverted.bank.load_unconditional(key, shot.name) for key, shot in pairs])
-        latents = torch.stack([inverted.bank.load(key, shot.name) for key, shot in pairs])
-        return Sources(latents, self.model.prompt_for(name), unconditional)
+        unconditional = inverted.unconditional(label) if model.inversion.kind == "null-text" else None
+        return Sources(inverted.latents(label), model.prompt_for(name), unconditional)
 
     def generated(self, name: str, count: int, perturbation: float) -> Sources:
         """Latents that cannot cluster for want of fit between class and prompt (Landolsi & Kahl, Section 4.1).
@@ -153,16 +149,19 @@ class Explorer:
         Noise is drawn and denoised with the class's prompt, the image is perturbed by Gaussian noise of standard
         deviation `perturbation` (pixels in [-1, 1]), and inverted.
         """
-        stream, how = 1 + self.source.classes.index(name), self.model.inversion
+        classes, how = len(self.source.classes), self.model.inversion
+        stream = 1 + self.source.classes.index(name)
         prompt = self.model.prompt_for(name)
         images = self.images(Start(self.noise(count, stream), (prompt,) * count), f"generate {name}")
-        perturbed = images + perturbation * self._normal(images.shape[1:], count, stream + len(self.source.classes))
+        perturbed = images + perturbation * self._normal(images.shape[1:], count, stream + classes)
+        added = self.noise(count, stream + 2 * classes)  # for an inversion with forward steps
         self.prepared(how.precision)
         latents, embeddings = [], []
         with torch.inference_mode():
-            for part in torch.split(perturbed, self.batch_size):
+            batches = (torch.split(tensor, self.batch_size) for tensor in (perturbed, added))
+            for part, noise in zip(*batches, strict=True):
                 clean = self.backbone.encode(part.to(self.device))
-                inverted = invert_latents(self.backbone, clean, (prompt,) * len(part), how)
+                inverted = invert_latents(self.backbone, clean, (prompt,) * len(part), how, noise)
                 for latent, residual in zip(inverted.latent, inverted.residual.tolist(), strict=True):
                     check_inverted(f"generated {name}", latent, residual, how)
                 latents.append(inverted.latent.float().cpu())

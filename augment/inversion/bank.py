@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,11 +40,20 @@ class LatentKey:
     preprocessing: int = 1  # to be raised when the way from a file to z_0, or the meaning of a step, changes
     tolerance: float = 0.0
     iterations: int = 0
+    forward_steps: int = 0
+    draw: int = 0
+
+    def describe(self) -> dict[str, Any]:
+        """All fields as JSON has them; without added noise as they were before there was any."""
+        described = asdict(self)
+        if (self.forward_steps, self.draw) == (0, 0):
+            del described["forward_steps"], described["draw"]
+        return described
 
     @property
     def digest(self) -> str:
         """Hash of all fields: the file's name."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:32]
 
 
 class LatentBank:
@@ -94,7 +104,7 @@ class LatentBank:
         Raises:
             UserError: If the folder cannot be written.
         """
-        header = {"key": json.dumps(asdict(key)), "quality": json.dumps(asdict(quality)), "name": name}
+        header = {"key": json.dumps(key.describe()), "quality": json.dumps(asdict(quality)), "name": name}
         tensors = {"latent": latent.float()}
         if unconditional is not None:
             tensors["unconditional"] = unconditional.float()
@@ -161,8 +171,8 @@ class LatentBank:
             raise UserError("bank", f"latent '{path}' cannot be read ({error})", "delete it") from error
 
 
-def latent_key(shot: Shot, backbone: Backbone, prompt: str, inversion: Inversion) -> LatentKey:
-    """The bank's key of one image."""
+def latent_key(shot: Shot, backbone: Backbone, prompt: str, inversion: Inversion, draw: int = 0) -> LatentKey:
+    """The bank's key of one image, and of one of its draws."""
     iterative = inversion.kind in ("fixed-point", "null-text")
     return LatentKey(
         image=shot.sha256,
@@ -175,6 +185,8 @@ def latent_key(shot: Shot, backbone: Backbone, prompt: str, inversion: Inversion
         precision=inversion.precision,
         tolerance=float(inversion.tolerance) if iterative else 0.0,
         iterations=inversion.iterations if iterative else 0,
+        forward_steps=inversion.forward_steps,
+        draw=draw,
     )
 
 

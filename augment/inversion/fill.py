@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from augment.backbones.base import Backbone
 from augment.backbones.start import LatentKind
@@ -28,17 +30,29 @@ class Inverted:
 
     Attributes:
         bank: Where they lie.
-        keys: Their keys, by class.
-        quality: The round trip of each image.
+        keys: Their keys, by class: image by image, each image's draws side by side.
+        shots: The image of each of these keys.
+        quality: The round trip of each latent, by the image's name and the number of the draw where there are several.
         new: How many were made by this run.
         fitted: Images at a time that memory allowed this process, if it did not allow the batch size.
     """
 
     bank: LatentBank
     keys: dict[int, tuple[LatentKey, ...]]
+    shots: dict[int, tuple[Shot, ...]]
     quality: dict[str, Quality]
     new: int
     fitted: int | None = None
+
+    def latents(self, label: int) -> Tensor:
+        """All latents of a class, float32 [N, C, h, w]."""
+        rows = zip(self.keys[label], self.shots[label], strict=True)
+        return torch.stack([self.bank.load(key, shot.name) for key, shot in rows])
+
+    def unconditional(self, label: int) -> Tensor:
+        """The null-text embeddings of these latents, float32 [N, steps, S, D]."""
+        rows = zip(self.keys[label], self.shots[label], strict=True)
+        return torch.stack([self.bank.load_unconditional(key, shot.name) for key, shot in rows])
 
 
 @quietly()
@@ -88,10 +102,13 @@ def invert(
     stored = LatentBank(Path(bank), backbone.identity, backbone.latent_shape)
     keys = latent_keys(backbone, few_shot, prompts, inversion, latents)
     if not keys:
-        return Inverted(stored, {}, {}, 0)
+        return Inverted(stored, {}, {}, {}, 0)
+    each = inversion.latents_per_image(latents)
+    shots = {label: tuple(shot for shot in few_shot.shots[label] for _ in range(each)) for label in keys}
     flat = [key for members in keys.values() for key in members]
+    images_of = [shot for members in shots.values() for shot in members]
     seen = (*folders, stored.folder)
-    images = InversionData(source, few_shot, flat, stored, inversion.batch_size, backbone.image_size, seen)
+    images = InversionData(source, images_of, flat, stored, inversion.batch_size, backbone.image_size, seen)
     missing = sum(key not in stored for key in set(flat))
     if missing and show_progress:
         announce(missing, latents, stored.folder)
@@ -100,12 +117,13 @@ def invert(
     inverter = Inverter(backbone, inversion, compile)
     trainer.predict(inverter, datamodule=images, return_predictions=False)
     wait_for_all(trainer, stored.folder)
-    for shot, key in zip(few_shot.all, flat, strict=True):
+    for shot, key in zip(images_of, flat, strict=True):
         stored.load(key, shot.name)  # a broken one is told of now, and not when a sampler comes to it
-    quality = {shot.name: stored.quality(key) for shot, key in zip(few_shot.all, flat, strict=True)}
+    names = [shot.name if each == 1 else f"{shot.name}, draw {n % each + 1}" for n, shot in enumerate(images_of)]
+    quality = {name: stored.quality(key) for name, key in zip(names, flat, strict=True)}
     if missing:
         warn_of_poor(quality, inversion.warn_psnr)
-    return Inverted(stored, keys, quality, missing, inverter.inverting.fitted)
+    return Inverted(stored, keys, shots, quality, missing, inverter.inverting.fitted)
 
 
 def latent_keys(
@@ -115,16 +133,17 @@ def latent_keys(
     inversion: Inversion,
     latents: LatentKind | None,
 ) -> dict[int, tuple[LatentKey, ...]]:
-    """The bank's keys of the few-shot set's latents, by class; empty if no latents are needed."""
+    """The bank's keys of the few-shot set's latents, by class, draws side by side; empty if none are needed."""
     if latents is None:
         return {}
 
-    def key_of(shot: Shot) -> LatentKey:
+    def keys_of(shot: Shot) -> list[LatentKey]:
         if latents == "encoded":
-            return encoded_key(shot, backbone, inversion)
-        return latent_key(shot, backbone, prompts[shot.label], inversion)
+            return [encoded_key(shot, backbone, inversion)]
+        prompt = prompts[shot.label]
+        return [latent_key(shot, backbone, prompt, inversion, draw) for draw in range(inversion.draws)]
 
-    return {label: tuple(key_of(shot) for shot in few_shot.shots[label]) for label in few_shot.labels}
+    return {label: tuple(key for shot in few_shot.shots[label] for key in keys_of(shot)) for label in few_shot.labels}
 
 
 def bank_folder(given: Path | str | None, output: Path, identity: str) -> Path:

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from augment.backbones.base import Backbone, Precision
-from augment.backbones.inversions import InversionKind
-from augment.backbones.start import Noise, Sampler, Start
+from augment.backbones.inversions import Forward, InversionKind
+from augment.backbones.start import LatentKind, Noise, Sampler, Start
 from augment.errors import UserError
 from augment.runtime.numbers import NonNegativeNumber
 
@@ -51,6 +51,11 @@ class Inversion:
         precision: What the networks compute in during the inversion.
         batch_size: Images that the networks invert at a time; it changes latents by rounding alone.
         warn_psnr: Images whose round trip stays below this many dB are named in a warning.
+        forward_steps: Noise is added to the image in place of so many first steps, those nearest the image, where the
+            network's noise is least diverse (Staniszewski et al. 2024). Latents come nearer to Gaussian noise, and lead
+            back to the image less closely.
+        draws: Latents of each image, each from noise of its own; needs `forward_steps`. A mixture then takes its
+            sources from all of them, so that it may mix several latents of one image.
     """
 
     kind: InversionKind = "ddim"
@@ -61,6 +66,34 @@ class Inversion:
     precision: Precision = "fp32"
     batch_size: PositiveInt = 16
     warn_psnr: NonNegativeNumber = 15.0
+    forward_steps: NonNegativeInt = 0
+    draws: PositiveInt = 1
+
+    def __post_init__(self) -> None:
+        if self.forward_steps > self.steps:
+            raise UserError(
+                "inversion.forward_steps",
+                f"{self.forward_steps} is more than the {self.steps} steps of the inversion",
+                "lower it, or raise `inversion.steps`",
+            )
+        if self.draws > 1 and self.forward_steps == 0:
+            raise UserError(
+                "inversion.draws",
+                f"without noise all {self.draws} latents of an image would be the same",
+                "give `inversion.forward_steps` too",
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """What decides a latent or a mixture, as JSON has it; what came later is named only where it is used."""
+        described = asdict(self)
+        del described["warn_psnr"]  # warns, and decides nothing
+        if self.forward_steps == 0:
+            del described["forward_steps"], described["draws"]
+        return described
+
+    def latents_per_image(self, kind: LatentKind | None) -> int:
+        """How many latents of this kind an image has: a clean one has no noise, so there is one."""
+        return int(self.draws) if kind == "inverted" else 1
 
 
 @dataclass(frozen=True)
@@ -104,6 +137,7 @@ def round_trip(
     prompts: Sequence[str] = (),
     how: Inversion | None = None,
     stage: Stage = nullcontext,
+    added: Tensor | None = None,
 ) -> RoundTrip:
     """Images there and back: to noise as the settings say, and to images by the sampler that they are the reverse of.
 
@@ -113,6 +147,7 @@ def round_trip(
         prompts: One per image.
         how: The inversion; None is the autoencoder alone, there and back.
         stage: Surrounds each part.
+        added: Noise [B, C, h, w] that takes the place of the first steps, if the settings say so.
     """
     with stage("encode"):
         clean = backbone.encode(images)  # z_0
@@ -122,7 +157,7 @@ def round_trip(
         return RoundTrip(Noise(clean, torch.zeros(len(clean))), alone, alone, quality)
     with stage("invert"):
         before = backbone.evaluations
-        noise = invert_latents(backbone, clean, prompts, how)
+        noise = invert_latents(backbone, clean, prompts, how, added)
         evaluations = backbone.evaluations - before
     with stage("round trip"):
         back, alone = backbone.decode(go_back(backbone, noise, prompts, how)), backbone.decode(clean)
@@ -130,9 +165,27 @@ def round_trip(
         return RoundTrip(noise, back, alone, tuple(Quality(*row) for row in rows), evaluations)
 
 
-def invert_latents(backbone: Backbone, clean: Tensor, prompts: Sequence[str], how: Inversion) -> Noise:
-    """Clean latents z_0 [B, C, h, w] to noise, as the settings say."""
-    return backbone.invert(clean, prompts, how.steps, how.guidance, how.kind, how.tolerance, how.iterations)
+def invert_latents(
+    backbone: Backbone, clean: Tensor, prompts: Sequence[str], how: Inversion, added: Tensor | None = None
+) -> Noise:
+    """Clean latents z_0 [B, C, h, w] to noise, as the settings say.
+
+    Args:
+        backbone: The model.
+        clean: z_0.
+        prompts: One per latent.
+        how: The inversion.
+        added: Standard normal noise like `clean`, for an inversion with `forward_steps`.
+
+    Raises:
+        ValueError: If there is none for such an inversion.
+    """
+    forward = None
+    if how.forward_steps:
+        if added is None:
+            raise ValueError("forward_steps needs noise for each latent")
+        forward = Forward(how.forward_steps, added)
+    return backbone.invert(clean, prompts, how.steps, how.guidance, how.kind, how.tolerance, how.iterations, forward)
 
 
 def go_back(backbone: Backbone, noise: Noise, prompts: Sequence[str], how: Inversion) -> Tensor:

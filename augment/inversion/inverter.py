@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from augment.backbones.base import Backbone, allow_tf32
-from augment.images.few_shot import FewShotSet, Shot
+from augment.images.few_shot import Shot
 from augment.images.pixels import to_tensor
 from augment.images.sources import ImageSource
 from augment.inversion.bank import LatentBank, LatentKey
+from augment.inversion.draws import image_noise
 from augment.inversion.inversion import ENCODED, Inversion, Quality, check_inverted, round_trip
 from augment.runtime.dealing import deal, dealt_loader
 from augment.runtime.out_of_memory import Halving
@@ -79,7 +80,11 @@ class Inverter(L.LightningModule):
     def _invert(self, batch: InversionBatch, rows: slice) -> Parts:
         prompts = tuple(key.prompt for key in batch.keys[rows])
         how = None if batch.keys[0].kind == ENCODED else self.inversion
-        trip = round_trip(self.backbone, batch.images[rows], prompts, how, profiler_of(self.trainer).profile)
+        added = None
+        if how is not None and how.forward_steps:
+            shape = self.backbone.latent_shape
+            added = torch.stack([image_noise(key.image, key.draw, shape) for key in batch.keys[rows]])
+        trip = round_trip(self.backbone, batch.images[rows], prompts, how, profiler_of(self.trainer).profile, added)
         noise = trip.noise
         if how is not None:
             for shot, latent, quality in zip(batch.shots[rows], noise.latent, trip.quality, strict=True):
@@ -93,8 +98,8 @@ class InversionData(L.LightningDataModule):
 
     Args:
         source: Where the images come from.
-        few_shot: The chosen images.
-        keys: Their keys, in the order of `few_shot.all`.
+        shots: The chosen images, each as often as it has latents.
+        keys: The keys of the latents, in the same order.
         bank: Where latents lie.
         batch_size: Images per batch.
         image_size: Height and width of the backbone's images.
@@ -104,7 +109,7 @@ class InversionData(L.LightningDataModule):
     def __init__(
         self,
         source: ImageSource,
-        few_shot: FewShotSet,
+        shots: Sequence[Shot],
         keys: Sequence[LatentKey],
         bank: LatentBank,
         batch_size: int,
@@ -115,7 +120,7 @@ class InversionData(L.LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer units than processes
         self.prepare_data_per_node = False  # one shared file system
         self.source = source
-        self.wanted: Rows = list(zip(few_shot.all, keys, strict=True))
+        self.wanted: Rows = list(zip(shots, keys, strict=True))
         self.bank = bank
         self.batch_size = batch_size
         self.image_size = image_size

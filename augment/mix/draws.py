@@ -1,4 +1,4 @@
-"""Which sources, weights and noise does an image have? The only place that draws random numbers for an image.
+"""Which sources, weights and noise does a synthetic image have? The only place that draws its random numbers.
 
 Every draw is a function of (seed, class, index), never of the method, the rank or the order of work: two methods
 with one seed mix the same sources with the same weights, so that a comparison of methods is paired. A method of
@@ -39,14 +39,14 @@ class Mixing:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The recipe of one image: positions in the class's few-shot set, and their weights (sum 1)."""
+    """The recipe of one image: positions among the class's latents (shot by shot), and their weights (sum 1)."""
 
     sources: tuple[int, ...]
     weights: tuple[float, ...]
 
 
-def count_sources(mixing: Mixing, available: int, class_name: str) -> int:
-    """How many images of a class are mixed into one.
+def count_sources(mixing: Mixing, available: int, class_name: str, kind: str = "shots") -> int:
+    """How many of a class's images are mixed into one, or of their latents where each image has several.
 
     Raises:
         UserError: If more are asked for than the class has.
@@ -56,7 +56,7 @@ def count_sources(mixing: Mixing, available: int, class_name: str) -> int:
     if mixing.sources > available:
         raise UserError(
             "mixing.sources",
-            f"{mixing.sources} is greater than the {available} shots of class '{class_name}'",
+            f"{mixing.sources} is greater than the {available} {kind} of class '{class_name}'",
             "lower `mixing.sources` or raise `shots`",
         )
     return int(mixing.sources)

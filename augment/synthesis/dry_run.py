@@ -127,12 +127,15 @@ def evaluations_per_inversion(model: Synthesizer, prompt: str) -> float:
 
     An iterative inversion (`fixed-point`, `null-text`) may converge sooner on an image than on noise.
     """
-    backbone, how = model.backbone, replace(model.inversion, steps=TRIAL_STEPS)
+    backbone, how = model.backbone, replace(model.inversion, steps=TRIAL_STEPS, forward_steps=0, draws=1)
     clean = torch.randn(1, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
     before = backbone.evaluations
     inverted = invert_latents(backbone, clean.to(backbone.device), [prompt], how)
+    up = backbone.evaluations - before
     go_back(backbone, inverted, [prompt], how)
-    return (backbone.evaluations - before) * model.inversion.steps / TRIAL_STEPS
+    down = backbone.evaluations - before - up
+    skipped = 0 if how.kind == "null-text" else model.inversion.forward_steps  # null-text optimises on all steps
+    return (up * (model.inversion.steps - skipped) + down * model.inversion.steps) / TRIAL_STEPS
 
 
 def nearest_folder(path: Path) -> Path:

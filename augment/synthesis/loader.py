@@ -107,7 +107,7 @@ class SynthesisLoader(L.LightningDataModule):
             "class": recipe.few_shot.classes[label],
             "index": index,
             "method": recipe.method_name,
-            "sources": [shots[n].name for n in mixture.sources],
+            "sources": [shots[n // recipe.draws].name for n in mixture.sources],
             "weights": list(mixture.weights),
             "soft_labels": [source, label] if method.across else [label],
             "soft_weights": [1 - share, share] if method.across else [share],
@@ -115,6 +115,8 @@ class SynthesisLoader(L.LightningDataModule):
             "steps": recipe.model.steps,
             "guidance": recipe.model.guidance,
         }
+        if recipe.draws > 1:
+            record["draws"] = [n % recipe.draws for n in mixture.sources]
         start = method.start(material)
         if start.noise is not None:
             record["strength"] = start.strength
@@ -125,15 +127,20 @@ class SynthesisLoader(L.LightningDataModule):
         return start, record
 
     def _latents(self, label: int, sources: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Latents of these images [N, C, h, w], and their null-text embeddings [N, steps, S, D] if there are."""
+        """These of a class's latents [N, C, h, w], and their null-text embeddings [N, steps, S, D] if there are."""
         if not sources:
             return torch.empty(0, *self.latent_shape), None
-        latents = torch.stack([self._latent(label, shot) for shot in sources])
-        rows = [(self.keys[label][shot], self.recipe.few_shot.shots[label][shot].name) for shot in sources]
+        latents = torch.stack([self._latent(label, source) for source in sources])
+        rows = [self._row(label, source) for source in sources]
         if rows[0][0].kind != "null-text":
             return latents, None
         return latents, torch.stack([self.bank.load_unconditional(key, name) for key, name in rows])  # too big to keep
 
-    def _load(self, label: int, shot: int) -> Tensor:
+    def _load(self, label: int, source: int) -> Tensor:
         """One latent [C, h, w]."""
-        return self.bank.load(self.keys[label][shot], self.recipe.few_shot.shots[label][shot].name)
+        return self.bank.load(*self._row(label, source))
+
+    def _row(self, label: int, source: int) -> tuple[LatentKey, str]:
+        """The key of one latent, and the name of its image."""
+        shot = self.recipe.few_shot.shots[label][source // self.recipe.draws]
+        return self.keys[label][source], shot.name

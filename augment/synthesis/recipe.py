@@ -76,18 +76,27 @@ class Recipe:
         labels = self.few_shot.labels
         source = Draws(self.seed, label, index).other_class(labels) if self.method.across else label
         mixing = self.mixing if self.method.weighted else replace(self.mixing, weights="centroid")
-        available = len(self.few_shot.shots[source])
+        available = self.available(source)
         return source, draw_mixture(mixing, self.count_sources(source), available, self.seed, label, index)
 
+    @property
+    def draws(self) -> int:
+        """Latents of each few-shot image that mixtures may take."""
+        return self.model.inversion.latents_per_image(self.method.latents)
+
+    def available(self, label: int) -> int:
+        """Latents of a class that mixtures may take."""
+        return len(self.few_shot.shots[label]) * self.draws
+
     def count_sources(self, label: int) -> int:
-        """How many images of a class are mixed into one.
+        """How many of a class's images, or of their draws, are mixed into one.
 
         Raises:
             UserError: If the class has fewer than the method or the mixing needs.
         """
-        name, available = self.few_shot.classes[label], len(self.few_shot.shots[label])
+        name, available = self.few_shot.classes[label], self.available(label)
         if self.method.sources is None:
-            return count_sources(self.mixing, available, name)
+            return count_sources(self.mixing, available, name, "shots" if self.draws == 1 else "latents")
         if available < self.method.sources:
             raise UserError(
                 "method",

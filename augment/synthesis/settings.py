@@ -37,9 +37,7 @@ class ModelSettings:
 
     def describe(self) -> dict[str, Any]:
         """All of it as JSON holds it."""
-        described = asdict(self)
-        del described["inversion"]["warn_psnr"]  # warns, and decides nothing
-        return described
+        return asdict(self) | {"inversion": self.inversion.describe()}
 
     def prompt_for(self, class_name: str) -> str:
         """The prompt of a class."""

@@ -127,8 +127,7 @@ class Runner:
                 show_progress=False,
             )
             seconds = time.perf_counter() - begun
-        keys = [key for members in inverted.keys.values() for key in members]
-        latents = torch.stack([inverted.bank.load(k, s.name) for k, s in zip(keys, few_shot.all, strict=True)])
+        latents = torch.cat([inverted.latents(label) for label in inverted.keys])
         psnr = sum(quality.round_trip for quality in inverted.quality.values()) / len(inverted.quality)
         statistics = asdict(summarize(*norms_and_channels(latents)))
         note = {"new": inverted.new, "seconds": seconds, "psnr": psnr, "latents": statistics}

@@ -1,6 +1,7 @@
 """`augment invert --check`: its figures, on noise with known statistics and through the command."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from augment.backbones.pixel import PixelDiffusion
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.start import Noise
 from augment.cli import main
-from augment.inversion.compare import applicable, load_lpips, measure
+from augment.inversion.compare import applicable, class_correlation, load_lpips, measure
 from augment.inversion.inversion import Inversion
 
 
@@ -81,6 +82,16 @@ def test_figures_of_known_noise(backbone: StableDiffusion, monkeypatch: pytest.M
     assert torch.equal(alone, images) and trial.floor == float("inf")
 
 
+def test_correlation_is_of_latents_of_one_class() -> None:
+    common = torch.randn(2, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    own = torch.randn(6, 4, 64, 64, generator=torch.Generator().manual_seed(1))
+    labels = [0, 0, 0, 1, 1, 7]  # a class of one image has no pair
+    latents = own + torch.stack([common[min(label, 1)] for label in labels])
+    assert class_correlation(latents, labels) == pytest.approx(0.5, abs=0.02)
+    assert class_correlation(own, labels) == pytest.approx(0, abs=0.02)
+    assert math.isnan(class_correlation(own[:2], [0, 1]))
+
+
 @torch.no_grad()
 def test_true_noise_passes_for_normal(backbone: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = torch.randn(16, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
@@ -107,6 +118,16 @@ def test_check_through_the_command(
     main(["invert", *job.args(tmp_path / "out", *options)])
     with (tmp_path / "out" / "inversions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
+    noisier = [row for row in rows if row["forward_steps"] != "0"]
+    assert [(row["steps"], row["forward_steps"], row["evaluations"]) for row in noisier] == [
+        ("2", "1", "1.0"),
+        ("2", "2", "0.0"),
+        ("3", "1", "2.0"),
+        ("3", "2", "1.0"),
+        ("3", "3", "0.0"),
+    ]
+    assert all(row["inversion"] == "ddim" and abs(float(row["correlation"])) < 1 for row in rows if row in noisier)
+    rows = [row for row in rows if row not in noisier]
     assert len(rows) == 12
     by_name = {(row["inversion"], row["steps"], row["guidance"]): row for row in rows}
     assert float(by_name["ddim", "3", "1.0"]["evaluations"]) == 3
@@ -121,5 +142,5 @@ def test_check_through_the_command(
     assert "negative-prompt" in printed
     assert "LPIPS is left out: the weights" in printed
     with Image.open(tmp_path / "out" / "inversions.png") as picture:
-        assert picture.height > picture.width / 3  # 14 rows of 9 images
+        assert picture.height > picture.width / 3  # 19 rows of 9 images
     assert not list(tmp_path.rglob("*.safetensors"))

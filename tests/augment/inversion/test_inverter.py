@@ -31,7 +31,7 @@ def parts(model_folder: Path, train_folder: Path, tmp_path: Path) -> SimpleNames
     few_shot = choose_few_shot_set(source, 3, 0)
     keys = [latent_key(shot, backbone, "a photo", how) for shot in few_shot.all]
     bank = LatentBank(tmp_path / "bank", backbone.identity)
-    data = InversionData(source, few_shot, keys, bank, how.batch_size, SIDE)
+    data = InversionData(source, few_shot.all, keys, bank, how.batch_size, SIDE)
     return SimpleNamespace(
         backbone=backbone, how=how, few_shot=few_shot, keys=keys, bank=bank, data=data, source=source
     )
