@@ -1,14 +1,20 @@
 """Which mistakes does the parser itself not see, or not say well? Numbers without an end, and names of classes."""
 
+import difflib
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any, get_args
 
 from jsonargparse import Namespace
 
 CLASS_WANTED = re.compile(r'Parser key "([\w.]+)".*Expected a dot import path string', re.DOTALL)
+
+
+UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (--\S+)")
+BAD_CHOICE = re.compile(r'Parser key "(\S+)": Expected a Literal\[(.+?)\]\. Got value: (\S+)')
+BAD_VALUE = re.compile(r'Parser key "(\S+)": ')
 
 
 def endless(value: object, name: str = "") -> Iterator[str]:
@@ -41,3 +47,16 @@ def subclasses(hint: Any) -> Iterator[str]:
                 yield kind.__name__
             for below in kind.__subclasses__():
                 yield from subclasses(below)
+
+
+def in_plain_words(message: str, options: Iterable[str]) -> str:
+    """The parser's message with the option as it is typed, and the nearest right name beside a wrong one."""
+    if found := UNKNOWN.search(message):
+        near = difflib.get_close_matches(found[1].partition("=")[0], [f"--{name}" for name in options], 1)
+        return f"{message}; did you mean {near[0]}?" if near else message
+    if found := BAD_CHOICE.search(message):
+        choices = [choice.strip("'\"") for choice in found[2].split(", ")]
+        near = difflib.get_close_matches(found[3], choices, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"--{found[1]}: '{found[3]}' is unknown; {hint}choose from {', '.join(choices)}"
+    return BAD_VALUE.sub(r"--\1: ", message)

@@ -1,9 +1,7 @@
 """How do commands parse their options and speak? As LightningCLI does, with errors in one line and no chatter."""
 
-import difflib
-import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
@@ -15,7 +13,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from augment.commands.flags import Flags, flags_of, running
-from augment.commands.mistakes import endless, with_choices
+from augment.commands.mistakes import endless, in_plain_words, with_choices
 from augment.commands.yaml_files import check_file, install
 from augment.errors import UserError
 from augment.runtime.foreign_text import plain
@@ -83,24 +81,6 @@ class OneLineErrors:
         line = in_plain_words(" ".join(message.replace("typing.", "").split()), self.flags().options)
         print(plain(f"{self.prog}: {line} (see {self.prog} --help)"), file=sys.stderr)
         raise SystemExit(2)
-
-
-UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (--\S+)")
-BAD_CHOICE = re.compile(r'Parser key "(\S+)": Expected a Literal\[(.+?)\]\. Got value: (\S+)')
-BAD_VALUE = re.compile(r'Parser key "(\S+)": ')
-
-
-def in_plain_words(message: str, options: Iterable[str]) -> str:
-    """The parser's message with the option as it is typed, and the nearest right name beside a wrong one."""
-    if found := UNKNOWN.search(message):
-        near = difflib.get_close_matches(found[1].partition("=")[0], [f"--{name}" for name in options], 1)
-        return f"{message}; did you mean {near[0]}?" if near else message
-    if found := BAD_CHOICE.search(message):
-        choices = [choice.strip("'\"") for choice in found[2].split(", ")]
-        near = difflib.get_close_matches(found[3], choices, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"--{found[1]}: '{found[3]}' is unknown; {hint}choose from {', '.join(choices)}"
-    return BAD_VALUE.sub(r"--\1: ", message)
 
 
 class CommandParser(OneLineErrors, ArgumentParser):

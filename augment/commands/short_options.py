@@ -28,7 +28,6 @@ SOURCE_OF = "augment.images.source_of.source_of"
 PASSED = ("help", "print_config")
 GROUPS = ("model", "data", "source")
 """The parser's own options without a dot: a file with settings, or the name of a class."""
-CONFIG = ("config", "c")
 
 
 def spell_out(page: Page, words: Sequence[str]) -> list[str]:
@@ -53,7 +52,7 @@ def spell_out(page: Page, words: Sequence[str]) -> list[str]:
         elif (name in OF_SOURCE and page.source) or name == "backbone":
             given[name] = only_one(name, values)
         else:
-            told = told or name in CONFIG
+            told = told or name == "config"
             given[name] = values[0] if values else "true"
             spelt += spelt_option(page.options[name], values)
     images = {name: given[name] for name in OF_SOURCE if name in given}
