@@ -78,7 +78,7 @@ def test_an_embedding_of_another_width_does_not_fit(model_folder: Path, tmp_path
 @pytest.mark.parametrize("name", ["owl.pt", "owl.bin"])
 def test_pickled_embeddings_are_refused(model_folder: Path, tmp_path: Path, name: str) -> None:
     torch.save({"<owl>": torch.ones(32)}, tmp_path / name)
-    match = rf"'.*{name}' is not one safetensors file .*, and pickled weights are never read"
+    match = rf"'.*{name}' is no safetensors file, and pickled weights are never read"
     with pytest.raises(UserError, match=match):
         StableDiffusion(str(model_folder), embeddings=[str(tmp_path / name)])
 
@@ -86,7 +86,7 @@ def test_pickled_embeddings_are_refused(model_folder: Path, tmp_path: Path, name
 def test_a_folder_with_two_embeddings_is_no_choice(model_folder: Path, owl: Path, tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.safetensors").write_bytes(owl.read_bytes())
-    with pytest.raises(UserError, match=r"is not one safetensors file but 2, .*; name the file"):
+    with pytest.raises(UserError, match=r"holds 2 safetensors files, not one, .*; name the file"):
         StableDiffusion(str(model_folder), embeddings=[str(tmp_path)])
 
 

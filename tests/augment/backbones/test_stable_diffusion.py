@@ -227,9 +227,18 @@ def test_resolution_must_fit_the_networks(model_folder: Path, resolution: int) -
         StableDiffusion(model=str(model_folder), resolution=resolution)
 
 
-@pytest.mark.parametrize("name", ["nobody/nothing-of-this-name", "no-such-folder", "./no/such/folder"])
-def test_a_checkpoint_that_is_not_there_while_offline(name: str) -> None:
-    with pytest.raises(UserError, match=rf"backbone\.model: '{name}' is not a local folder and could not be") as error:
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nobody/nothing-of-this-name", "no network, and 'nobody/nothing-of-this-name' is not on this machine; run `hf"),
+        ("no-such-folder", "no network, and 'no-such-folder' is not on this machine"),
+        ("./no/such/folder", r"there is no folder '\./no/such/folder'; check the path"),
+        ("no/such/folder", "there is no folder 'no/such/folder'; check the path"),
+    ],
+)
+def test_a_checkpoint_that_is_nowhere(name: str, said: str) -> None:
+    with pytest.raises(UserError, match=rf"backbone\.model: {said}") as error:
         StableDiffusion(model=name)
     assert "\n" not in str(error.value)
 
