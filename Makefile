@@ -8,8 +8,8 @@ STAMP := $(VENV)/.installed
 
 demo: $(STAMP)
 	$(BIN)/augment synthesize --output runs/demo/digits --per_class 20 --steps 20
-	$(BIN)/augment browse runs/demo/digits
 	$(BIN)/classify study --config configs/study/demo.yaml
+	$(BIN)/augment browse runs/demo/digits
 
 test: $(STAMP) lint docs
 	$(BIN)/python -m pytest -n auto

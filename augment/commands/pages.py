@@ -31,7 +31,7 @@ BACKBONE = Option(
     also=("backbone.model", "model.backbone", "model.backbone.model"),
 )
 PROMPT = Option("prompt", "The prompt, with {class} for the name.", "backbone's", "model.prompt")
-STEPS = Option("steps", "Steps of the sampler.", "backbone's", "model.steps")
+STEPS = Option("steps", "Steps of the sampler and of the inversion.", "backbone's", "model.steps model.inversion.steps")
 GUIDANCE = Option("guidance", "Strength of classifier-free guidance.", "backbone's", "model.guidance")
 SHOTS = Option("shots", "Real images per class that may be used.", "5", also=("data.shots",))
 SEED = Option("seed", "Chooses the real images and draws the mixtures.", "0", also=("data.seed",))
