@@ -1,5 +1,8 @@
 """The pages of `augment`: what each command says first, and its options without a dot."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from augment.commands.page import Option, Page
 from augment.commands.presets import for_synthesizer
 
@@ -109,6 +112,14 @@ INVERT = Page(
     first=for_synthesizer,
 )
 
+
+def for_pretrain(given: Mapping[str, str], told: bool) -> dict[str, Any]:
+    """A prompt that is true of any image, where the images are the user's own and nothing else is said."""
+    if told or "model" in given or given.get("images", "digits") == "digits":
+        return {}
+    return {"model": {"class_path": "augment.pretrain.latent.LatentDiffusion", "init_args": {"prompt": "an image"}}}
+
+
 PRETRAIN = Page(
     "augment pretrain",
     "Train a small diffusion model on your own images, to be used as --backbone OUTPUT/model.",
@@ -121,7 +132,7 @@ PRETRAIN = Page(
         "the run": (
             Option("output", "Folder to write to; the model is in its folder `model`.", "required"),
             Option("image_size", "Height and width in pixels.", "32", "model.init_args.image_size"),
-            Option("prompt", "The one prompt that every image is trained with.", "a digit", "model.init_args.prompt"),
+            Option("prompt", "The one prompt that every image is trained with.", "an image", "model.init_args.prompt"),
             Option("steps", "Optimizer steps.", "or --minutes", "trainer.max_steps"),
             Option("minutes", "Train for about so long: a stretch is timed and the steps chosen."),
             Option("dry_run", "Time a stretch, print what the run would take, and write nothing."),
@@ -141,6 +152,7 @@ PRETRAIN = Page(
         ),
     },
     source="data.source",
+    first=for_pretrain,
 )
 
 EXPLORE = Page(

@@ -158,6 +158,13 @@ def recorded_steps(output: Path, minutes: float | None = None) -> int | None:
     return steps_of(found["config"])
 
 
+def recorded_first_phase(output: Path) -> int | None:
+    """The number of steps of the autoencoder of the training in a folder; None if there is none."""
+    found = read_training(output)
+    model = found["config"].get("model") if found else None
+    return model.get("init_args", {}).get("autoencoder_steps") if isinstance(model, dict) else None
+
+
 def open_folder(output: Path, config: dict[str, Any], minutes: float | None = None) -> None:
     """Make the folder ready for this training, new, resumed or of another length.
 
