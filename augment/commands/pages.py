@@ -115,7 +115,7 @@ INVERT = Page(
 
 def for_pretrain(given: Mapping[str, str], told: bool) -> dict[str, Any]:
     """A prompt that is true of any image, where the images are the user's own and nothing else is said."""
-    if told or "model" in given or given.get("images", "digits") == "digits":
+    if told or given.get("images", "digits") == "digits":
         return {}
     return {"model": {"class_path": "augment.pretrain.latent.LatentDiffusion", "init_args": {"prompt": "an image"}}}
 

@@ -14,6 +14,7 @@ from augment.images.sources import ImageSource, Item
 from augment.inversion.inversion import Inversion, round_trip
 from augment.pretrain.base import Pretraining
 from augment.runtime.foreign_text import code, markdown
+from augment.runtime.progress import Meter
 
 CARD = "README.md"
 ROUND_TRIP_STEPS = (20, 50, 100)
@@ -33,24 +34,26 @@ class Reconstruction:
 
 @torch.inference_mode()
 def measure(backbone: Backbone, images: Tensor, prompt: str) -> list[Reconstruction]:
-    """The autoencoder alone, if there is one; then inversion and denoising with several numbers of steps (guidance 1).
+    """With a progress bar: the autoencoder alone, if there is one; then inversion and denoising with several numbers of steps (guidance 1).
 
     Args:
         backbone: The model.
         images: [M, 3, H, W] in [-1, 1].
         prompt: For all images.
     """
-
-    rows = []
-    for steps in (None, *ROUND_TRIP_STEPS):
-        how = None if steps is None else Inversion(steps=steps)
-        trips = [round_trip(backbone, part, (prompt,) * len(part), how) for part in torch.split(images, BATCH)]
-        back = torch.cat([trip.back for trip in trips])
-        if how is None and torch.equal(back, images):  # latents that are the pixels themselves
-            continue
-        name = "autoencoder alone" if how is None else f"DDIM inversion and back, {steps} steps"
-        quality = torch.tensor([quality.round_trip for trip in trips for quality in trip.quality]).mean()
-        rows.append(Reconstruction(name, float(quality), float((back - images).square().mean())))
+    parts, rows = torch.split(images, BATCH), []
+    with Meter("model card", len(parts) * sum(ROUND_TRIP_STEPS), "steps") as meter:
+        for steps in (0, *ROUND_TRIP_STEPS):
+            trips = []
+            for part in parts:
+                trips.append(round_trip(backbone, part, (prompt,) * len(part), Inversion(steps=steps) if steps else None))
+                meter.advance(steps)
+            back = torch.cat([trip.back for trip in trips])
+            if not steps and torch.equal(back, images):  # latents that are the pixels themselves
+                continue
+            name = f"DDIM inversion and back, {steps} steps" if steps else "autoencoder alone"
+            quality = torch.tensor([quality.round_trip for trip in trips for quality in trip.quality]).mean()
+            rows.append(Reconstruction(name, float(quality), float((back - images).square().mean())))
     return rows
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from augment.errors import UserError
 from augment.mix.registry import MethodName
 from augment.runtime.claim import check_outside, kept_to_this_process
+from augment.runtime.progress import Meter
 from augment.runtime.quiet import quietly
 from classify.studies.grid import Group
 from classify.studies.leaks import keep_leaks
@@ -95,12 +96,21 @@ def run(runner: Runner) -> list[str]:
         runner.references  # noqa: B018  (made once, before processes share them)
         announce(runner, left, total)
         with stoppable(progress):
-            for seed, method in latents_needed(left):
-                runner.fill_bank(seed, max(settings.shots), method)
+            fill_bank(runner, latents_needed(left))
             say(runner.judge().sentence({}))
             with progress:
                 run_groups(runner, left, settings.devices, progress.tell)
     return progress.failed
+
+
+def fill_bank(runner: Runner, needed: Sequence[tuple[int, MethodName]]) -> None:
+    """Make the latents of all few-shot sets before processes share them."""
+    if not needed:
+        return
+    with Meter("invert", len(needed), "few-shot sets", rate=False) as meter:
+        for seed, method in needed:
+            runner.fill_bank(seed, max(runner.study.shots), method)
+            meter.advance()
 
 
 def groups_left(runner: Runner) -> list[Group]:
