@@ -14,12 +14,7 @@ IMAGES = (
         also=("source", "source.path", "source.name", "data.source", "data.source.path"),
     ),
     Option("test_images", "The test images, in the same way.", rare=True, also=("source.test_path",)),
-    Option(
-        "labels",
-        "A table of files and labels: CSV, JSON lines or Parquet.",
-        rare=True,
-        also=("source.labels",),
-    ),
+    Option("labels", "A table of files and labels: CSV, JSON lines or Parquet.", rare=True, also=("source.labels",)),
     Option("split", "The split that few-shot sets are chosen from.", rare=True, also=("source.split",)),
     Option("test_split", "The split of test images.", rare=True, also=("source.test_split",)),
     Option("image_column", "The column of the images.", rare=True, also=("source.image_column", "source.file_column")),
@@ -41,12 +36,36 @@ SEED = Option("seed", "Chooses the real images and draws the mixtures.", "0", al
 SKIP_BAD = Option("skip_bad", "Pass over images that cannot be read.")
 DEVICES = Option("devices", "GPUs of this machine that share the work.", "1", "trainer.devices")
 CONFIG = Option("config", rare=True)
-RARE = (CONFIG, Option("seed_everything", rare=True))
+OF_A_RUN = (
+    DEVICES,
+    SKIP_BAD,
+    Option("profile", "Print where the seconds went.", rare=True),
+    Option("compile", "Compile the denoiser: slow to start, then faster.", rare=True),
+    CONFIG,
+    Option("seed_everything", rare=True),
+)
 OF_A_DATASET = (
     Option("method", "NORM/MEAN of a mixture, or sdedit, text2img, ….", "nin/chm"),
     Option("classes", "The classes to make images of.", "all", many=True),
     Option("bank", "Folder of inverted latents.", "bank, beside the output", "data.bank", rare=True),
 )
+PUSHED = "FOLDER --repo NAME [options]"
+
+
+def of_a_push(licence: str) -> dict[str, tuple[Option, ...]]:
+    """The options of an upload.
+
+    Args:
+        licence: The example of one.
+    """
+    return {
+        "options": (
+            Option("repo", "Repository to upload to: NAME, or USER/NAME.", "required"),
+            Option("public", "Make the repository public."),
+            Option("license", f"The Hub's name of the licence, such as {licence}."),
+        )
+    }
+
 
 SYNTHESIZE = Page(
     "augment synthesize",
@@ -67,12 +86,8 @@ SYNTHESIZE = Page(
         ),
         "the run": (
             Option("batch_size", "Images at a time, or auto.", "backbone's"),
-            DEVICES,
-            SKIP_BAD,
             Option("dry_run", "Print what it would cost, and write nothing."),
-            Option("profile", "Print where the seconds went.", rare=True),
-            Option("compile", "Compile the denoiser: slow to start, then faster.", rare=True),
-            *RARE,
+            *OF_A_RUN,
         ),
     },
     source="data.source",
@@ -100,12 +115,8 @@ INVERT = Page(
             *OF_A_DATASET,
             Option("per_class", rare=True),
             Option("batch_size", "Images made at a time.", rare=True),
-            DEVICES,
-            SKIP_BAD,
             Option("overwrite", rare=True),
-            Option("profile", "Print where the seconds went.", rare=True),
-            Option("compile", rare=True),
-            *RARE,
+            *OF_A_RUN,
         ),
     },
     source="data.source",
@@ -213,14 +224,8 @@ PUSH = Page(
     "augment push",
     "Upload a dataset folder to the Hugging Face Hub, with a card.",
     ("augment push datasets/mine --repo USER/NAME --license cc-by-4.0",),
-    {
-        "options": (
-            Option("repo", "Repository to upload to: NAME, or USER/NAME.", "required"),
-            Option("public", "Make the repository public."),
-            Option("license", "The Hub's name of the licence, such as cc-by-4.0."),
-        )
-    },
-    synopsis="FOLDER --repo NAME [options]",
+    of_a_push("cc-by-4.0"),
+    synopsis=PUSHED,
 )
 
 BACKBONES = Page(

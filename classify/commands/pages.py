@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.commands.page import Option, Page
-from augment.commands.pages import BACKBONE, CONFIG, DEVICES, IMAGES, SKIP_BAD
+from augment.commands.pages import BACKBONE, CONFIG, DEVICES, IMAGES, PUSHED, SKIP_BAD, of_a_push
 from augment.commands.presets import EMBEDDED, chosen, presets
 from augment.dataset.manifest import read_manifest
 
@@ -70,7 +70,7 @@ FIT = Page(
                 "none",
                 "data.synthetic",
             ),
-            Option("shots", "Real images per class.", "the dataset's, else 5", "data.shots"),
+            Option("shots", "Real images per class, or all.", "the dataset's, else 5", "data.shots", null="all"),
             Option(
                 "seed",
                 "Chooses the real images; draws weights and order.",
@@ -154,14 +154,8 @@ PUSH = Page(
     "classify push",
     "Upload a trained classifier to the Hugging Face Hub, with a card.",
     ("classify push runs/fit --repo USER/NAME --license mit",),
-    {
-        "options": (
-            Option("repo", "Repository to upload to: NAME, or USER/NAME.", "required"),
-            Option("public", "Make the repository public."),
-            Option("license", "The Hub's name of the licence, such as mit."),
-        )
-    },
-    synopsis="FOLDER --repo NAME [options]",
+    of_a_push("mit"),
+    synopsis=PUSHED,
 )
 
 PAGES = {"fit": FIT, "study": STUDY, "rank": RANK, "push": PUSH}
