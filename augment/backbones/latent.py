@@ -43,6 +43,7 @@ class LatentBackbone(Backbone):
     ) -> None:
         super().__init__()
         folder, identity = locate(model, variant, revision)
+        self.folder = folder
         check_family(model, folder, type(self).__name__)
         self._conditions: dict[tuple[str, torch.dtype, bool], Condition] = {}
         adapters = find_adapters(loras, embeddings)

@@ -39,6 +39,7 @@ class PixelDiffusion(Backbone):
     ) -> None:
         super().__init__()
         folder, self.identity = locate(model, variant, revision)
+        self.folder = folder
         check_family(model, folder, "PixelDiffusion")
         self.checkpoint = (model, folder, variant)
         self.load()

@@ -1,6 +1,6 @@
 """Which images are nearly the same? Copies that were encoded anew, resized or slightly cropped, by perceptual hash."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,7 +45,7 @@ class Found:
     flat: list[int] = field(default_factory=list)
 
 
-def near_duplicates(known: Sequence[Image.Image], others: Iterable[Image.Image]) -> Found:
+def near_duplicates(known: Iterable[Image.Image], others: Iterable[Image.Image]) -> Found:
     """Find images of the second list that are copies of one in the first.
 
     Two images are near-duplicates if the perceptual hashes (`imagehash.phash`, 64 bits) of the one and of the other,
@@ -61,7 +61,7 @@ def near_duplicates(known: Sequence[Image.Image], others: Iterable[Image.Image])
     looked for.
 
     Args:
-        known: Few images, of any size; a few-shot set.
+        known: Images of any size, a few-shot set; 8 kB of each are kept.
         others: Many images, taken one at a time, so that they need not fit into memory.
     """
     prints = [Print.of(image) for image in known]

@@ -21,6 +21,7 @@ from augment.runtime.claim import check_outside, check_same, read_claim
 from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
+from augment.runtime.trained_on import write_trained_on
 from augment.runtime.trainer import check_trains
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ def pretrain(
         with whole_folder(folder) as partial:
             model.save(partial)
             write_preset(partial, model, data.image_size)
+            write_trained_on(partial, map(data.source.sha256, data.source.pool))
     keep_last(checkpoints, finished)
     return write_model_card(folder, model, data.source, tested, command)
 
