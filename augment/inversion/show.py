@@ -13,7 +13,6 @@ from torch import Tensor
 from augment.inversion.compare import Trial
 from augment.runtime.terminal import PlainConsole
 
-
 CLOSE = 1.0
 """dB below the best round trip that are not worth more evaluations."""
 

@@ -46,7 +46,9 @@ def measure(backbone: Backbone, images: Tensor, prompt: str) -> list[Reconstruct
         for steps in (0, *ROUND_TRIP_STEPS):
             trips = []
             for part in parts:
-                trips.append(round_trip(backbone, part, (prompt,) * len(part), Inversion(steps=steps) if steps else None))
+                trips.append(
+                    round_trip(backbone, part, (prompt,) * len(part), Inversion(steps=steps) if steps else None)
+                )
                 meter.advance(steps)
             back = torch.cat([trip.back for trip in trips])
             if not steps and torch.equal(back, images):  # latents that are the pixels themselves

@@ -70,9 +70,7 @@ class Seen:
     trained: Item | None
 
 
-def find_seen(
-    source: ImageSource, known: Set[str] | None, about: NearDuplicates, skip_bad: bool = False
-) -> list[Seen]:
+def find_seen(source: ImageSource, known: Set[str] | None, about: NearDuplicates, skip_bad: bool = False) -> list[Seen]:
     """Find the test images that a backbone was trained on: equal files, and copies of images of the pool.
 
     Args:

@@ -130,7 +130,7 @@ def test_equal_files_and_copies_that_the_backbone_saw(
     copy = str(Path(name).parent / "copy.jpg")
     assert [(one.test.name, one.trained and one.trained.name) for one in seen] == [(copy, name), (str(equal), name)]
     assert "2 test images are among the images that the backbone was trained on" in caplog.text
-    with pytest.raises(UserError, match="near_duplicates: 2 test images are among .*; keep them apart, or pass"):
+    with pytest.raises(UserError, match=r"near_duplicates: 2 test images are among .*; keep them apart, or pass"):
         find_seen(source, trained_on(train_folder), "refuse")
     assert find_seen(source, trained_on(train_folder), "ignore") == find_seen(source, None, "refuse") == []
 
