@@ -34,7 +34,7 @@ class Reconstruction:
 
 @torch.inference_mode()
 def measure(backbone: Backbone, images: Tensor, prompt: str) -> list[Reconstruction]:
-    """With a progress bar: the autoencoder alone, if there is one; then inversion and denoising with several numbers of steps (guidance 1).
+    """The autoencoder alone, if there is one; then inversion and denoising with several numbers of steps (guidance 1).
 
     Args:
         backbone: The model.
@@ -46,9 +46,8 @@ def measure(backbone: Backbone, images: Tensor, prompt: str) -> list[Reconstruct
         for steps in (0, *ROUND_TRIP_STEPS):
             trips = []
             for part in parts:
-                trips.append(
-                    round_trip(backbone, part, (prompt,) * len(part), Inversion(steps=steps) if steps else None)
-                )
+                how = Inversion(steps=steps) if steps else None
+                trips.append(round_trip(backbone, part, (prompt,) * len(part), how))
                 meter.advance(steps)
             back = torch.cat([trip.back for trip in trips])
             if not steps and torch.equal(back, images):  # latents that are the pixels themselves
