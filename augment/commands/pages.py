@@ -151,7 +151,7 @@ PRETRAIN = Page(
             Option("seed", "Draws weights and noise.", "0", "seed_everything"),
             Option("seed_everything", rare=True),
             DEVICES,
-            Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "500"),
+            Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "500, or a tenth"),
             Option(
                 "autoencoder", "Folder of a model whose autoencoder is used again.", sets="model.init_args.autoencoder"
             ),

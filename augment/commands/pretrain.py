@@ -48,9 +48,10 @@ class PretrainCLI(TrainingCLI):
         parser.add_argument(
             "--checkpoint_every",
             "--checkpoint-every",
-            type=PositiveInt,
-            default=500,
-            help="Steps between checkpoints, the most that a kill can lose, and between pictures in OUTPUT/progress.",
+            type=PositiveInt | None,
+            default=None,
+            help="Steps between checkpoints, the most that a kill can lose, and between pictures in OUTPUT/progress; "
+            "by default 500, or a tenth of the steps if that is less.",
         )
         parser.add_argument(
             "--minutes",
@@ -75,6 +76,10 @@ DECISIVE_TRAINER_OPTIONS = (
     "gradient_clip_algorithm",
 )
 """Those that change what a training comes to; the others say where and how fast it runs."""
+
+
+CHECKPOINT_STEPS = 500
+"""Between checkpoints of a long training, where nothing else is said."""
 
 
 SILENT: dict[str, Any] = {
@@ -161,7 +166,7 @@ def pretrain_command(args: list[str]) -> None:
     if cli.trainer.is_global_zero:
         print(told(cli.model, cli.datamodule, output, steps_of(config)), file=sys.stderr, flush=True)
     command = shlex.join(["augment", "pretrain", *args])
-    every = cli.config.checkpoint_every
+    every = cli.config.checkpoint_every or max(1, min(CHECKPOINT_STEPS, steps_of(config) // 10))
     rows = pretrain(cli.model, cli.datamodule, output, config, every, make_trainer, command, minutes)
     companions.close()
     if not cli.trainer.is_global_zero:

@@ -157,6 +157,6 @@ def test_the_report_names_and_shows_what_the_backbone_saw(
     findings = Findings(folder, LastRun("classify study", None, (), 0, 3), {}, [], None)
     (section,) = seen_section(findings)
     assert section.tables[0][1].rows == ((Value(copy, copy), Value(name, name)),)
-    assert Image.open(folder.path / section.pictures[0].file).size == (64 + 2 + 2, 64 + 2 + 2)
+    assert Image.open(folder.path / section.pictures[0].file).size == (64, 64)
     keep_leaks(folder, source, [])
     assert list(seen_section(findings)) == []
