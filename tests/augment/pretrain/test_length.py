@@ -127,7 +127,8 @@ def test_few_steps_leave_the_autoencoder_a_third_which_a_longer_training_keeps(
     pretrain(tmp_path, train_folder, UNDECIDED)
     assert curve(tmp_path) == [(n, "reconstruction" if n <= 2 else "epsilon") for n in range(1, 7)]
     assert first_phase(tmp_path) == 2
-    assert f"prompt 'a digit': 15 images at {SIDE} px -> 6 steps, the first 2 for the autoencoder" in capsys.readouterr().err
+    said = f"prompt 'a digit': 15 images at {SIDE} px -> 6 steps, the first 2 for the autoencoder"
+    assert said in capsys.readouterr().err
     pretrain(tmp_path, train_folder, UNDECIDED, "--trainer.max_steps", "9")
     assert curve(tmp_path)[2:] == [(n, "epsilon") for n in range(3, 10)]
     assert first_phase(tmp_path) == 2
