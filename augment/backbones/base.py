@@ -17,6 +17,7 @@ from augment.backbones.precision import DTYPES, Precision, allow_tf32
 from augment.backbones.samplers import first_order, midpoint, multistep
 from augment.backbones.schedule import Schedule
 from augment.backbones.start import Condition, Noise, Sampler, SamplerKind, Start, by_strength, steps_left
+from augment.backbones.tuned import Tuned
 from augment.errors import UserError
 
 __all__ = ["DTYPES", "Backbone", "Condition", "Noise", "Precision", "Sampler", "Start", "allow_tf32"]
@@ -41,6 +42,7 @@ class Backbone(nn.Module, ABC):
         samplers: The samplers that the family supports.
         train_steps: T, the time at the noisiest end of the schedule.
         prompts: What a prompt tells the network: any text, the name of a class, or nothing.
+        tuned: What `augment tune` added to the checkpoint, if anything.
         compiled: Whether the denoiser has been compiled since its weights were loaded.
         evaluations: Images that the denoiser has seen so far, each guidance branch counted: what costs time.
     """
@@ -53,6 +55,7 @@ class Backbone(nn.Module, ABC):
     samplers: tuple[SamplerKind, ...]
     train_steps: int = 1000
     prompts: PromptKind = "text"
+    tuned: Tuned | None = None
     compiled: bool = False
     evaluations: int = 0
 
@@ -115,8 +118,8 @@ class Backbone(nn.Module, ABC):
         """The noise levels of the deterministic sampler."""
 
     @abstractmethod
-    def predict(self, z: Tensor, time: float, condition: Condition) -> Tensor:
-        """The network's output for z [B, C, h, w] at one time, float32 like z."""
+    def predict(self, z: Tensor, time: float | Tensor, condition: Condition) -> Tensor:
+        """The network's output for z [B, C, h, w] at one time, or at one for each [B]; float32 like z."""
 
     @property
     @abstractmethod

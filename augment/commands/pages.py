@@ -1,7 +1,7 @@
 """The pages of `augment`: what each command says first, and its options without a dot."""
 
 from augment.commands.page import Option, Page
-from augment.commands.presets import for_synthesizer
+from augment.commands.presets import for_synthesizer, for_tuner
 
 IMAGES = (
     Option(
@@ -30,6 +30,7 @@ BACKBONE = Option(
     "digits",
     also=("backbone.model", "model.backbone", "model.backbone.model"),
 )
+TUNED = Option("tuned", "Folder of `augment tune`, whose backbone is used with what was learned.", "none")
 PROMPT = Option("prompt", "The prompt, with {class} for the name.", "backbone's", "model.prompt")
 STEPS = Option("steps", "Steps of the sampler and of the inversion.", "backbone's", "model.steps model.inversion.steps")
 GUIDANCE = Option("guidance", "Strength of classifier-free guidance.", "backbone's", "model.guidance")
@@ -53,7 +54,7 @@ SYNTHESIZE = Page(
         "augment synthesize --images data/train --backbone sd15 --output datasets/mine",
     ),
     {
-        "images and model": (*IMAGES, BACKBONE, PROMPT, STEPS, GUIDANCE),
+        "images and model": (*IMAGES, BACKBONE, TUNED, PROMPT, STEPS, GUIDANCE),
         "dataset": (
             Option("output", "Folder of the dataset.", "required"),
             *OF_A_DATASET,
@@ -84,7 +85,7 @@ INVERT = Page(
         "augment invert --images data/train --backbone sd15 --output runs/check --check",
     ),
     {
-        "images and model": (*IMAGES, BACKBONE, PROMPT, STEPS, GUIDANCE),
+        "images and model": (*IMAGES, BACKBONE, TUNED, PROMPT, STEPS, GUIDANCE),
         "the run": (
             Option("output", "Folder to write to; the latents go to `bank` beside it.", "required"),
             Option("check", "Compare all kinds of inversion on these images: a table and a figure."),
@@ -143,6 +144,48 @@ PRETRAIN = Page(
     source="data.source",
 )
 
+TUNE = Page(
+    "augment tune",
+    "Fit a backbone to a few images per class, to be used as --tuned OUTPUT. Run again, it goes on where it stopped.",
+    (
+        "augment tune --images data/train --backbone sd15 --output tuned/mine",
+        "augment synthesize --images data/train --tuned tuned/mine --output datasets/mine",
+    ),
+    {
+        "images and model": (
+            *IMAGES,
+            BACKBONE,
+            Option("prompt", "With {class} for the name, or {token} for a new word.", "backbone's", "model.prompt"),
+            Option("shots", "Real images per class that may be used.", "5", "data.shots"),
+            Option("classes", "Tune on images of these classes only.", "all", "data.classes", many=True, rare=True),
+            Option("crop", "Random crops keep at least this share of a side.", "1", "data.crop"),
+            Option("flip", "Mirror every other image.", sets="data.flip"),
+        ),
+        "what is trained": (
+            Option("rank", "Rank of the LoRA weights.", "16", "model.lora.rank"),
+            Option("layers", "Which layers get them: attention, or all.", "attention", "model.lora.layers"),
+            Option("text_encoders", "Give CLIP text encoders LoRA weights too.", sets="model.lora.text_encoders"),
+            Option("prior_images", "Images per class that must not be forgotten.", "0", "model.prior_images"),
+        ),
+        "the run": (
+            Option("output", "Folder to write to.", "required"),
+            Option("steps", "Optimizer steps.", "500", "trainer.max_steps"),
+            Option("batch_size", "Images in a step, on each device.", "4", "model.batch_size"),
+            Option("lr", "Peak learning rate of the LoRA weights.", "0.0001", "model.lr"),
+            Option("precision", "fp32, tf32, bf16 or fp16.", "fp32", "model.precision"),
+            Option("seed", "Chooses the real images; draws weights and noise.", "0"),
+            DEVICES,
+            Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "100"),
+            Option("gradient_checkpointing", "Slower, with less memory.", sets="model.gradient_checkpointing"),
+            Option("skip_bad", rare=True, sets="data.skip_bad"),
+            Option("logger", rare=True),
+            *RARE,
+        ),
+    },
+    source="data.source",
+    first=for_tuner,
+)
+
 EXPLORE = Page(
     "augment explore",
     "Draw what interpolation does to a backbone: strips, paths, channel bias, films, and a gallery of them. "
@@ -152,7 +195,7 @@ EXPLORE = Page(
         "augment explore bias --images data/train --backbone sd15 --output runs/explore",
     ),
     {
-        "images and model": (*IMAGES, BACKBONE, PROMPT, STEPS, GUIDANCE),
+        "images and model": (*IMAGES, BACKBONE, TUNED, PROMPT, STEPS, GUIDANCE),
         "the run": (
             Option("output", "Folder to write to.", "required"),
             Option("shots", "The most real images per class.", "96"),
@@ -226,6 +269,7 @@ PAGES = {
     "verify": VERIFY,
     "push": PUSH,
     "pretrain": PRETRAIN,
+    "tune": TUNE,
     "explore": EXPLORE,
     "backbones": BACKBONES,
 }

@@ -19,7 +19,6 @@ from augment.pretrain.run import (
     check_folder,
     check_settings,
     is_finished,
-    latest_checkpoint,
     pretrain,
     recorded_steps,
     steps_of,
@@ -27,6 +26,7 @@ from augment.pretrain.run import (
 from augment.runtime.processes import Companions
 from augment.runtime.progress import clock
 from augment.runtime.terminal import PlainConsole
+from augment.training.checkpoints import latest_checkpoint
 
 
 class PretrainCLI(TrainingCLI):
