@@ -38,11 +38,10 @@ class Backbone(nn.Module, ABC):
         image_size: Height and width of the images, in pixels.
         latent_shape: (C, h, w) of one latent.
         dtype: What the networks compute in.
-        inversions: The kinds of inversion that the family supports.
-        samplers: The samplers that the family supports.
+        inversions, samplers: The kinds that the family supports.
         train_steps: T, the time at the noisiest end of the schedule.
         prompts: What a prompt tells the network: any text, the name of a class, or nothing.
-        tuned: What `augment tune` added to the checkpoint, if anything.
+        tuned: What `augment tune` added, if anything.
         compiled: Whether the denoiser has been compiled since its weights were loaded.
         evaluations: Images that the denoiser has seen so far, each guidance branch counted: what costs time.
     """
@@ -61,12 +60,11 @@ class Backbone(nn.Module, ABC):
 
     def cast(self, precision: Precision) -> None:
         """Run the networks in this precision from now on; rounded weights are loaded anew before they are widened."""
-        dtype = DTYPES[precision]
+        dtype, device = DTYPES[precision], self.device
         if self.dtype not in (torch.float32, dtype):
-            device = self.device
             self.load()
-            self.compiled = False
             self.to(device)
+            self.compiled = False
         self.dtype = dtype
         self.to(dtype)
 
@@ -219,8 +217,8 @@ class Backbone(nn.Module, ABC):
             known = ", ".join(self.samplers)
             raise UserError("sampler.kind", f"{type(self).__name__} cannot do '{sampler.kind}'", f"choose from {known}")
         if sampler.eta > 0 and (sampler.kind != "first-order" or "dpm++" not in self.samplers):
-            problem = f"{sampler.eta} needs DDIM (a model that predicts eps or v, and `sampler.kind` first-order)"
-            raise UserError("sampler.eta", problem, "leave it at 0")
+            needs = "needs DDIM (a model that predicts eps or v, and `sampler.kind` first-order)"
+            raise UserError("sampler.eta", f"{sampler.eta} {needs}", "leave it at 0")
 
     def _counted(self, z: Tensor, time: float, condition: Condition) -> Tensor:
         self.evaluations += len(z)

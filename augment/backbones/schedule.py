@@ -70,9 +70,7 @@ def clean_and_noise(prediction: Prediction, z: Tensor, output: Tensor, level: Le
     return z - sigma * output, z + alpha * output
 
 
-def output_for(
-    prediction: Prediction, x0: Tensor, eps: Tensor, alpha: float | Tensor, sigma: float | Tensor
-) -> Tensor:
+def output_for(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
     """What the network should say of alpha * x0 + sigma * eps: the reverse of `clean_and_noise`, like x0.
 
     Args:

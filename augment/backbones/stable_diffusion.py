@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""What did `augment tune` add to a checkpoint? Its files, the real images behind them, and the words for its classes."""
+"""What did `augment tune` add to a checkpoint? Its files, the real images behind them, the words for classes."""
 
 import re
 from dataclasses import dataclass

@@ -28,9 +28,9 @@ class TuneCLI(TrainingCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """One seed; how often a run is kept and shown."""
         super().add_arguments_to_parser(parser)
-        parser.description = """Fit a backbone to a few images per class by its own objective (noise, v or velocity): LoRA
-        weights on its networks, and a new word for each class where the prompt has {token}. Its own weights stay as
-        they are. OUTPUT/progress shows the loss and samples meanwhile. A run that was stopped goes on from its last
+        parser.description = """Fit a backbone to a few images per class by its own objective (noise, v or velocity):
+        LoRA weights on its networks, and a new word for each class where the prompt has {token}. Its own weights stay
+        as they are. OUTPUT/progress shows the loss and samples meanwhile. A run that was stopped goes on from its last
         checkpoint when the same command is given again, and ends in the same weights."""
         parser.add_argument(
             "--seed", type=NonNegativeInt, default=0, help="Chooses the real images; draws weights and noise."

@@ -71,7 +71,9 @@ def pretrain(
     average = DenoiserAverage()
     pictures = TrainingPictures(output / "progress", every, average.shown)
     shared = LambdaCallback(setup=lambda trainer, module, stage: check_shared(trainer, output))
-    trainer = make_trainer([shared, average, pictures, *checkpointing(checkpoints, every)])  # the average before who shows it
+    trainer = make_trainer(
+        [shared, average, pictures, *checkpointing(checkpoints, every)]
+    )  # the average before who shows it
     check_settings(model, trainer)
     # In this order: the first process moves the model before it describes a longer training.
     trained = recorded_steps(output) == steps_of(config) and folder.is_dir()

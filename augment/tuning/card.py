@@ -18,15 +18,16 @@ def render(tuner: Tuner, data: TuningData, steps: int, command: str) -> str:
         parts.append(f"- `{TOKENS}/`: new words for `load_textual_inversion`: {words}")
     lines = "\n".join(parts)
     made = f"\nMade by {code(command)}.\n" if command else ""
+    images, classes = len(data.images), len(data.classes)
     return f"""# A tuning of {markdown(tuner.checkpoint.partition("@")[0])}
 
-{len(data.images)} real images of {len(data.classes)} classes, {steps} optimizer steps, {count / 1e6:.3g} M trained weights.
+{images} real images of {classes} classes, {steps} optimizer steps, {count / 1e6:.3g} M trained weights.
 Every image had the prompt {code(tuner.prompt)}.
 {made}
 ## Files
 
 {lines}
 
-diffusers' own pipelines read both. `augment synthesize --tuned FOLDER` uses them in inversion and sampling; it takes the
-few-shot set that is named, by hash, in `tuning.json`, and no other.
+diffusers' own pipelines read both. `augment synthesize --tuned FOLDER` uses them in inversion and sampling; it takes
+the few-shot set that is named, by hash, in `tuning.json`, and no other.
 """

@@ -61,9 +61,7 @@ def add_lora(backbone: LatentBackbone, lora: Lora) -> None:
                 "leave it out: the denoiser alone is tuned",
             )
         for encoder in encoders.values():
-            encoder.add_adapter(
-                LoraConfig(r=lora.rank, lora_alpha=lora.rank, target_modules=list(OF_A_TEXT_ENCODER))
-            )
+            encoder.add_adapter(LoraConfig(r=lora.rank, lora_alpha=lora.rank, target_modules=list(OF_A_TEXT_ENCODER)))
     for parameter in backbone.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # whatever the networks compute in

@@ -35,9 +35,7 @@ class Draw:
 
 def draw_noise(shape: tuple[int, ...], levels: int, generator: torch.Generator) -> Draw:
     """Noise, and uniform places in a schedule, for latents [B, C, h, w]; the same on every device."""
-    return Draw(
-        torch.randn(shape, generator=generator), torch.randint(0, levels, (shape[0],), generator=generator)
-    )
+    return Draw(torch.randn(shape, generator=generator), torch.randint(0, levels, (shape[0],), generator=generator))
 
 
 def denoising_loss(network: Network, schedule: Schedule, x0: Tensor, draw: Draw) -> Tensor:

@@ -1,6 +1,7 @@
 """One tuning from the first step to the files that are saved, however often it is interrupted."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from augment.runtime.files import write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
 from augment.runtime.trainer import check_trains
-from augment.training.checkpoints import checkpointing, keep_last, latest_checkpoint
+from augment.training.checkpoints import checkpointing, latest_checkpoint
 from augment.training.pictures import TrainingPictures
 from augment.tuning.card import render
 from augment.tuning.data import TuningData
@@ -102,7 +103,7 @@ def tune(
     if trainer.is_global_zero:
         save(tuner, output)
         (output / CARD).write_text(render(tuner, data, config["steps"], command), encoding="utf-8")
-        keep_last(checkpoints, output / "finished")
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return output
 
 

@@ -24,15 +24,14 @@ from augment.backbones.stable_diffusion import StableDiffusion
 from augment.errors import UserError
 from augment.images.pixels import to_float, to_tensor
 from augment.images.sources import ImageFolder, UnlabelledFolder
-from augment.pretrain import run
 from augment.pretrain.average import decay, update
 from augment.pretrain.data import PretrainData, jitter
 from augment.pretrain.latent import LatentDiffusion
 from augment.pretrain.networks import build_text_encoder, build_tokenizer
 from augment.pretrain.objective import SAMPLING_STEPS, ddim_sample, epsilon_loss, warmup_cosine
+from augment.pretrain.pixel import DDPM
 from augment.training.checkpoints import latest_checkpoint
 from augment.training.pictures import smooth
-from augment.pretrain.pixel import DDPM
 
 BOTH_PHASES = [*((n, "reconstruction") for n in (1, 2, 3)), *((n, "epsilon") for n in (4, 5, 6))]
 
