@@ -30,8 +30,7 @@ FIRST_ORDER = Sampler()
 class Backbone(nn.Module, ABC):
     """A pretrained diffusion model with its autoencoder, text encoder and schedule.
 
-    Latents cross this interface in float32, whatever precision the networks run in. A family says how images,
-    prompts and noise levels reach its networks; the loops over the schedule are the same for all.
+    Latents cross this interface in float32, in any precision; the loops over the schedule are the same for all.
 
     Attributes:
         identity: Names the exact weights: latents inverted with one identity are never used with another.

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
@@ -42,7 +42,10 @@ class LatentBackbone(Backbone):
     Attributes:
         checkpoint: Names the weights as `identity` does, without what tuning added.
         tuned: What tuning added, if anything.
+        learns_words: Whether the family reads textual-inversion embeddings.
     """
+
+    learns_words: ClassVar[bool] = False
 
     def __init__(
         self,

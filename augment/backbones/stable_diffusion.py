@@ -30,6 +30,7 @@ class StableDiffusion(LatentBackbone):
 
     inversions = ("ddim", "fixed-point", "null-text", "negative-prompt")
     samplers = ("first-order", "dpm++")
+    learns_words = True
 
     def __init__(
         self,

@@ -99,3 +99,15 @@ def fill_in(prompt: str, class_name: str) -> str:
         ('a photo of a owl', 'a photo of a <owl>')
     """
     return prompt.replace("{class}", class_name).replace("{token}", token_of(class_name))
+
+
+def prompt_for_tuning(prompt: str, learns_words: bool) -> str:
+    """A backbone's usual prompt as one that tells classes apart, by a new word where the family reads them.
+
+    Example:
+        >>> prompt_for_tuning("a photo of a {class}", learns_words=True), prompt_for_tuning("a digit", False)
+        ('a photo of a {token}', 'a digit {class}')
+    """
+    word = "{token}" if learns_words else "{class}"
+    prompt = prompt.replace("{class}", word)
+    return prompt if word in prompt else f"{prompt} {word}"

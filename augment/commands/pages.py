@@ -127,23 +127,27 @@ TUNE = Page(
         "images and model": (
             *IMAGES,
             BACKBONE,
-            Option("prompt", "With {class} for the name, or {token} for a new word.", "backbone's", "model.prompt"),
+            Option(
+                "prompt", "With {class} for the name, or {token} for a new word.", "backbone's", "model.tuning.prompt"
+            ),
             Option("shots", "Real images per class that may be used.", "5", "data.shots"),
             Option("classes", "Tune on images of these classes only.", "all", "data.classes", many=True, rare=True),
-            Option("crop", "Random crops keep at least this share of a side.", "1", "data.crop"),
-            Option("flip", "Mirror every other image.", sets="data.flip"),
+            Option("crop", "Random crops keep at least this share of a side.", "1", "model.tuning.crop"),
+            Option("flip", "Mirror every other image.", sets="model.tuning.flip"),
         ),
         "what is trained": (
-            Option("rank", "Rank of the LoRA weights.", "16", "model.lora.rank"),
-            Option("layers", "Which layers get them: attention, or all.", "attention", "model.lora.layers"),
-            Option("text_encoders", "Give CLIP text encoders LoRA weights too.", sets="model.lora.text_encoders"),
-            Option("prior_images", "Images per class that must not be forgotten.", "0", "model.prior_images"),
+            Option("rank", "Rank of the LoRA weights.", "16", "model.tuning.lora.rank"),
+            Option("layers", "Which layers get them: attention, or all.", "attention", "model.tuning.lora.layers"),
+            Option(
+                "text_encoders", "Give CLIP text encoders LoRA weights too.", sets="model.tuning.lora.text_encoders"
+            ),
+            Option("prior_images", "Images per class that must not be forgotten.", "0", "model.tuning.prior_images"),
         ),
         "the run": (
             Option("output", "Folder to write to.", "required"),
-            Option("steps", "Optimizer steps.", "500", "trainer.max_steps"),
-            Option("batch_size", "Images in a step, on each device.", "4", "model.batch_size"),
-            Option("lr", "Peak learning rate of the LoRA weights.", "0.0001", "model.lr"),
+            Option("steps", "Optimizer steps.", "500", "model.tuning.steps"),
+            Option("batch_size", "Images in a step, on each device.", "4", "model.tuning.batch_size"),
+            Option("lr", "Peak learning rate of the LoRA weights.", "0.0001", "model.tuning.lr"),
             Option("precision", "fp32, tf32, bf16 or fp16.", "fp32", "model.precision"),
             Option("seed", "Chooses the real images; draws weights and noise.", "0"),
             DEVICES,

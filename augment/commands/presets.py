@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import hf_hub_download
 
 from augment.backbones.families import FAMILIES
-from augment.backbones.tuned import read_tuning
+from augment.backbones.tuned import prompt_for_tuning, read_tuning
 from augment.errors import UserError
 from augment.runtime.json_files import parse_object
 from augment.runtime.network import one_try, out_of_reach
@@ -32,7 +32,7 @@ class Preset:
         model: Settings of the `Synthesizer`, the backbone among them.
         batch_size: Images made at a time.
         classify: Settings of a classifier for images of this kind, as `classify study` takes them.
-        tune: Settings of `augment tune` that differ from its own.
+        tune: Settings of a tuning that differ from `augment tune`'s own.
     """
 
     name: str
@@ -114,17 +114,9 @@ def for_tuner(given: Mapping[str, str], told: bool) -> dict[str, Any]:
     preset = chosen(given, told)
     if preset is None:
         return {}
-    prompt, word = preset.model["prompt"], "{class}"
-    if preset.model["backbone"]["class_path"].endswith(".StableDiffusion"):  # the family that reads new words
-        prompt, word = prompt.replace(word, "{token}"), "{token}"
-    return {
-        "model": {
-            "backbone": preset.model["backbone"],
-            "prompt": prompt if word in prompt else f"{prompt} {word}",
-            "lora": {"rank": 16, "layers": "attention", "text_encoders": False} | preset.tune.get("lora", {}),
-        }
-        | {name: value for name, value in preset.tune.items() if name != "lora"}
-    }
+    learns_words = preset.model["backbone"]["class_path"].endswith(".StableDiffusion")
+    prompt = prompt_for_tuning(preset.model["prompt"], learns_words)
+    return {"model": {"backbone": preset.model["backbone"], "tuning": {"prompt": prompt} | preset.tune}}
 
 
 def tuned_preset(folder: Path, backbone: str | None) -> Preset:

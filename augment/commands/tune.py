@@ -35,6 +35,7 @@ class TuneCLI(TrainingCLI):
         parser.add_argument(
             "--seed", type=NonNegativeInt, default=0, help="Chooses the real images; draws weights and noise."
         )
+        parser.link_arguments("model.tuning.steps", "trainer.max_steps")
         parser.link_arguments("seed", "data.seed")
         parser.link_arguments("seed", "model.seed")
         parser.link_arguments("model.backbone.image_size", "data.image_size", apply_on="instantiate")
@@ -60,7 +61,6 @@ def tune_command(args: list[str]) -> None:
     defaults = {
         "log_every_n_steps": 10,
         "max_epochs": -1,
-        "max_steps": 500,
         "use_distributed_sampler": False,
         "enable_model_summary": False,
     }
@@ -69,9 +69,8 @@ def tune_command(args: list[str]) -> None:
     if cli.config.trainer.precision is not None:
         raise UserError("trainer.precision", "is given, and the model's decides", "use `model.precision`")
     check_outside(output, data.source.folders)
-    steps, devices = cli.trainer.max_steps, cli.trainer.world_size
     backbone = json.loads(cli.parser.dump(cli.config, format="json"))["model"]["backbone"]
-    config = describe(tuner, data, backbone, steps, devices)
+    config = describe(tuner, data, backbone, cli.trainer.world_size)
 
     def make_trainer(callbacks: list[L.Callback]) -> L.Trainer:
         trainer: L.Trainer = cli.instantiate_trainer(
@@ -81,7 +80,7 @@ def tune_command(args: list[str]) -> None:
         return trainer
 
     if cli.trainer.is_global_zero:
-        print(headline(tuner, data, steps, output))
+        print(headline(tuner, data, output))
         if is_finished(output):
             print(f"{output} is finished; nothing to do (choose another --output to tune anew)")
     tune(tuner, data, output, config, cli.config.checkpoint_every, make_trainer, shlex.join(["augment", "tune", *args]))
@@ -91,8 +90,8 @@ def tune_command(args: list[str]) -> None:
         print(f"use it: augment synthesize --tuned {shlex.quote(str(output))} --output FOLDER")
 
 
-def headline(tuner: Tuner, data: TuningData, steps: int, output: Path) -> str:
+def headline(tuner: Tuner, data: TuningData, output: Path) -> str:
     """What a run will do, in one line."""
     few_shot, backbone = data.few_shot, tuner.checkpoint.partition("@")[0]
     images = f"{len(few_shot.all)} real images of {len(few_shot.labels)} classes"
-    return f"tuning {backbone}, prompt '{tuner.prompt}': {images}, {steps} steps, in {output}"
+    return f"tuning {backbone}, prompt '{tuner.tuning.prompt}': {images}, {tuner.tuning.steps} steps, in {output}"

@@ -6,13 +6,13 @@ from augment.tuning.data import TuningData
 from augment.tuning.tuner import Tuner
 
 
-def render(tuner: Tuner, data: TuningData, steps: int, command: str) -> str:
+def render(tuner: Tuner, data: TuningData, command: str) -> str:
     """The card as Markdown."""
     count = sum(parameter.numel() for parameter in tuner.parameters() if parameter.requires_grad)
-    parts = []
-    if tuner.lora is not None:
-        where = "the denoiser and the text encoders" if tuner.lora.text_encoders else "the denoiser"
-        parts.append(f"- `{LORA}`: LoRA weights of rank {tuner.lora.rank} for {where}, for `load_lora_weights`")
+    parts, tuning = [], tuner.tuning
+    if tuning.lora is not None:
+        where = "the denoiser and the text encoders" if tuning.lora.text_encoders else "the denoiser"
+        parts.append(f"- `{LORA}`: LoRA weights of rank {tuning.lora.rank} for {where}, for `load_lora_weights`")
     if tuner.tokens is not None:
         words = ", ".join(code(name) for name in tuner.tokens.names)
         parts.append(f"- `{TOKENS}/`: new words for `load_textual_inversion`: {words}")
@@ -21,8 +21,8 @@ def render(tuner: Tuner, data: TuningData, steps: int, command: str) -> str:
     images, classes = len(data.images), len(data.classes)
     return f"""# A tuning of {markdown(tuner.checkpoint.partition("@")[0])}
 
-{images} real images of {classes} classes, {steps} optimizer steps, {count / 1e6:.3g} M trained weights.
-Every image had the prompt {code(tuner.prompt)}.
+{images} real images of {classes} classes, {tuning.steps} optimizer steps, {count / 1e6:.3g} M trained weights.
+Every image had the prompt {code(tuning.prompt)}.
 {made}
 ## Files
 

@@ -1,4 +1,4 @@
-"""What a backbone is tuned on: the images of a few-shot set, cropped and flipped at random if asked to."""
+"""What a backbone is tuned on: the images of a few-shot set, drawn by chance."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -10,11 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional
 
-from augment.errors import UserError
 from augment.images.few_shot import FewShotSet, choose_few_shot_set
 from augment.images.pixels import to_float, to_tensor, to_uint8
 from augment.images.sources import ImageSource
-from augment.runtime.numbers import PositiveNumber
 
 
 class TuningData(L.LightningDataModule):
@@ -26,8 +24,6 @@ class TuningData(L.LightningDataModule):
         seed: Chooses them, as it does for every other command.
         classes: Tune on images of these classes only; null takes all.
         image_size: Height and width of the images in pixels; set from the backbone.
-        crop: Smallest share of the image's side that a random crop keeps; 1 crops nothing.
-        flip: Mirror every other image, chosen at random.
         skip_bad: Pass over images that cannot be read, instead of stopping.
     """
 
@@ -38,20 +34,14 @@ class TuningData(L.LightningDataModule):
         seed: NonNegativeInt = 0,
         classes: list[str] | None = None,
         image_size: PositiveInt = 512,
-        crop: PositiveNumber = 1.0,
-        flip: bool = False,
         skip_bad: bool = False,
     ) -> None:
         super().__init__()
-        if crop > 1:
-            raise UserError("data.crop", f"{crop:g} is no share of an image", "give a number up to 1; 1 crops nothing")
         self.source = source
         self.shots = shots
         self.seed = seed
         self.only = classes
         self.image_size = image_size
-        self.crop = float(crop)
-        self.flip = flip
         self.skip_bad = skip_bad
 
     @cached_property
@@ -87,27 +77,38 @@ class TuningData(L.LightningDataModule):
         """Counts only: the training draws its images itself, by step, so that it can go on at any step."""
         return DataLoader(range(1 << 30), batch_size=None)  # type: ignore[arg-type]
 
-    def pick(self, count: int, generator: torch.Generator) -> tuple[Tensor, Sequence[int]]:
+    def pick(self, count: int, crop: float, flip: bool, generator: torch.Generator) -> tuple[Tensor, Sequence[int]]:
         """Some images at random.
 
         Args:
             count: How many, B.
+            crop: Smallest share of a side that a random crop keeps; 1 crops nothing.
+            flip: Mirror every other image.
             generator: Draws them.
 
         Returns:
             Images [B, 3, H, W] in [-1, 1], and the places of their classes.
         """
         chosen = torch.randint(0, len(self.images), (count,), generator=generator)
-        images = torch.stack([self._moved(self.images[place], generator) for place in chosen.tolist()])
+        images = torch.stack([moved(self.images[place], crop, flip, generator) for place in chosen.tolist()])
         return to_float(images), self.labels[chosen].tolist()
 
-    def _moved(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """Cropped and flipped, if it is to be: uint8 [3, H, W]."""
-        if self.crop < 1:
-            share, top, left = torch.rand(3, generator=generator).tolist()
-            side = round(self.image_size * (self.crop + (1 - self.crop) * share))
-            corner = [int(place * (self.image_size - side + 1)) for place in (top, left)]
-            image = functional.resized_crop(image, *corner, side, side, [self.image_size, self.image_size])
-        if self.flip and float(torch.rand((), generator=generator)) < 0.5:
-            image = functional.horizontal_flip(image)
-        return image
+
+def moved(image: Tensor, crop: float, flip: bool, generator: torch.Generator) -> Tensor:
+    """An image cropped to a square and scaled back, and mirrored, if it is to be: uint8 [3, H, H].
+
+    Args:
+        image: Uint8 [3, H, H].
+        crop: Smallest share of a side that is kept; 1 crops nothing.
+        flip: Whether half of all images are mirrored.
+        generator: Draws.
+    """
+    size = image.shape[-1]
+    if crop < 1:
+        share, top, left = torch.rand(3, generator=generator).tolist()
+        side = round(size * (crop + (1 - crop) * share))
+        corner = [int(place * (size - side + 1)) for place in (top, left)]
+        image = functional.resized_crop(image, *corner, side, side, [size, size])
+    if flip and float(torch.rand((), generator=generator)) < 0.5:
+        image = functional.horizontal_flip(image)
+    return image

@@ -56,7 +56,7 @@ def add_lora(backbone: LatentBackbone, lora: Lora) -> None:
         encoders = clip_encoders(backbone)
         if not encoders:
             raise UserError(
-                "model.lora.text_encoders",
+                "tuning.lora.text_encoders",
                 f"{type(backbone).__name__} has no CLIP text encoder",
                 "leave it out: the denoiser alone is tuned",
             )

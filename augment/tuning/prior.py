@@ -22,12 +22,10 @@ class PriorImages:
 
     Args:
         count: Latents per class.
-        weight: Of their loss.
     """
 
-    def __init__(self, count: int, weight: float) -> None:
+    def __init__(self, count: int) -> None:
         self.count = count
-        self.weight = weight
         self.latents = torch.empty(0)
         self.prompts: list[str] = []
 

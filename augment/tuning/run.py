@@ -3,7 +3,6 @@
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +27,22 @@ log = logging.getLogger(__name__)
 MakeTrainer = Callable[[list[L.Callback]], L.Trainer]
 
 
-def describe(tuner: Tuner, data: TuningData, backbone: dict[str, Any], steps: int, devices: int) -> dict[str, Any]:
+def describe(tuner: Tuner, data: TuningData, backbone: dict[str, Any], devices: int) -> dict[str, Any]:
     """Everything that decides what a tuning comes to, as JSON holds it.
 
     Args:
         tuner: Gives the settings.
         data: Gives the images.
         backbone: Class path and arguments of the backbone, from which it is built again.
-        steps: Optimizer steps.
-        devices: Processes that share them.
+        devices: Processes that share the steps.
     """
     return {
         "backbone": backbone,
         "checkpoint": tuner.checkpoint,
-        "prompt": tuner.prompt,
-        "lora": None if tuner.lora is None else asdict(tuner.lora),
-        "learning_rates": list(tuner.learning_rates),
-        "batch_size": tuner.batch_size,
-        "prompt_dropout": tuner.prompt_dropout,
-        "prior": {"images": tuner.prior.count, "weight": tuner.prior.weight},
+        **tuner.tuning.describe(),
         "precision": tuner.precision,
         "seed": tuner.seed,
-        "steps": steps,
         "devices": devices,
-        "crop": data.crop,
-        "flip": data.flip,
         "images": data.hashes,
     }
 
@@ -102,7 +92,7 @@ def tune(
     trainer.fit(tuner, datamodule=data, ckpt_path=begun, weights_only=True)
     if trainer.is_global_zero:
         save(tuner, output)
-        (output / CARD).write_text(render(tuner, data, config["steps"], command), encoding="utf-8")
+        (output / CARD).write_text(render(tuner, data, command), encoding="utf-8")
         shutil.rmtree(checkpoints, ignore_errors=True)
     return output
 
@@ -114,7 +104,7 @@ def is_finished(output: Path) -> bool:
 
 def save(tuner: Tuner, output: Path) -> None:
     """Write what was trained."""
-    if tuner.lora is not None:
+    if tuner.tuning.lora is not None:
         (output / LORA).unlink(missing_ok=True)
         save_lora(tuner.backbone, output)
     if tuner.tokens is not None:

@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from augment.backbones.latent import LatentBackbone
-from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.tuned import TOKENS, token_of
 from augment.errors import UserError
 
@@ -29,9 +28,9 @@ class NewTokens(nn.Module):
 
     def __init__(self, backbone: LatentBackbone, classes: Sequence[str]) -> None:
         super().__init__()
-        if not isinstance(backbone, StableDiffusion):
+        if not backbone.learns_words:
             raise UserError(
-                "model.tokens",
+                "tuning.prompt",
                 f"new words are for Stable Diffusion 1.x and 2.x, not for {type(backbone).__name__}",
                 "tune its LoRA weights alone, with {class} in the prompt",
             )
@@ -44,7 +43,7 @@ class NewTokens(nn.Module):
         self.first = len(tokenizer)
         if tokenizer.add_tokens(self.names) != len(self.names):
             known = next(name for name in self.names if name in tokenizer.get_vocab())
-            raise UserError("model.tokens", f"the model knows '{known}' already", "rename the class")
+            raise UserError("tuning.prompt", f"the model knows '{known}' already", "rename the class")
         encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         encoder.get_input_embeddings().requires_grad_(False).register_forward_hook(self._put)
 
@@ -70,8 +69,8 @@ def check_tokens(classes: Sequence[str], tokens: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for name, token in zip(classes, tokens, strict=True):
         if token == "<>":
-            raise UserError("model.tokens", f"class '{name}' has no letter or digit for its new word", "rename it")
+            raise UserError("tuning.prompt", f"class '{name}' has no letter or digit for its new word", "rename it")
         if token in seen:
             problem = f"classes '{seen[token]}' and '{name}' would share the new word {token}"
-            raise UserError("model.tokens", problem, "rename one of them")
+            raise UserError("tuning.prompt", problem, "rename one of them")
         seen[token] = name

@@ -7,7 +7,7 @@ import lightning as L
 import numpy as np
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 
 from augment.backbones.base import Backbone, Precision
@@ -15,11 +15,11 @@ from augment.backbones.latent import LatentBackbone
 from augment.backbones.start import Condition, Start, join
 from augment.backbones.tuned import fill_in
 from augment.errors import UserError
-from augment.runtime.numbers import NonNegativeNumber, PositiveNumber
 from augment.tuning.data import TuningData
-from augment.tuning.lora import Lora, add_lora
+from augment.tuning.lora import add_lora
 from augment.tuning.objective import LEVELS, Draw, denoising_loss, draw_noise
 from augment.tuning.prior import PriorImages
+from augment.tuning.settings import TuningSettings
 from augment.tuning.tokens import NewTokens
 
 COLUMNS = 8
@@ -32,22 +32,13 @@ class Tuner(L.LightningModule):
 
     Args:
         backbone: The model; its own weights stay as they are.
-        prompt: The prompt of every image; `{class}` stands for the class's name, `{token}` for a new word that is
-            learned for the class.
-        lora: The weights that are added to the networks; null adds none.
-        lr: Peak learning rate of the added weights.
-        token_lr: Peak learning rate of the new words.
-        batch_size: Images in an optimizer step, on each device.
-        prompt_dropout: Share of images that are trained with the empty prompt, so that guidance keeps its meaning.
-        prior_images: Images per class from the backbone itself, made beforehand with the class's name for `{token}`,
-            which it must not forget (prior preservation); 0 is without.
-        prior_weight: Weight of their loss.
+        tuning: What is trained, and how.
         precision: What the networks compute in; what is trained stays float32.
         gradient_checkpointing: Compute activations twice instead of keeping them: slower, with less memory.
         seed: Draws images, noise and noise levels.
 
     Raises:
-        UserError: If the family cannot be tuned, or nothing is left to train.
+        UserError: If the family cannot be tuned.
     """
 
     objective = "loss"
@@ -55,14 +46,7 @@ class Tuner(L.LightningModule):
     def __init__(
         self,
         backbone: Backbone,
-        prompt: str = "a photo of a {token}",
-        lora: Lora | None = Lora(),  # noqa: B008  (frozen)
-        lr: PositiveNumber = 1e-4,
-        token_lr: PositiveNumber = 5e-4,
-        batch_size: PositiveInt = 4,
-        prompt_dropout: NonNegativeNumber = 0.1,
-        prior_images: NonNegativeInt = 0,
-        prior_weight: NonNegativeNumber = 1.0,
+        tuning: TuningSettings = TuningSettings(),  # noqa: B008  (frozen)
         precision: Precision = "fp32",
         gradient_checkpointing: bool = False,
         seed: NonNegativeInt = 0,
@@ -71,17 +55,11 @@ class Tuner(L.LightningModule):
         if not isinstance(backbone, LatentBackbone):
             remedy = "train it on your images with `augment pretrain` instead"
             raise UserError("backbone", f"{type(backbone).__name__} reads no text and takes no LoRA weights", remedy)
-        if lora is None and "{token}" not in prompt:
-            raise UserError("model.lora", "is null and the prompt has no {token}: nothing is trained", "give one")
         self.strict_loading = False  # a checkpoint holds what is trained, not the backbone
         self.backbone = backbone
         self.checkpoint = backbone.checkpoint
-        self.prompt = prompt
-        self.lora = lora
-        self.learning_rates = float(lr), float(token_lr)
-        self.batch_size = batch_size
-        self.prompt_dropout = float(prompt_dropout)
-        self.prior = PriorImages(prior_images, float(prior_weight))
+        self.tuning = tuning
+        self.prior = PriorImages(tuning.prior_images)
         self.precision: Precision = precision
         self.gradient_checkpointing = gradient_checkpointing
         self.seed = seed
@@ -99,18 +77,18 @@ class Tuner(L.LightningModule):
         self.backbone.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.tokens = NewTokens(self.backbone, data.classes) if "{token}" in self.prompt else None
-            if self.lora is not None:
-                add_lora(self.backbone, self.lora)
+            self.tokens = NewTokens(self.backbone, data.classes) if "{token}" in self.tuning.prompt else None
+            if self.tuning.lora is not None:
+                add_lora(self.backbone, self.tuning.lora)
         if self.gradient_checkpointing:
             self.backbone.denoiser.enable_gradient_checkpointing()
-        self.prompts = [fill_in(self.prompt, name) for name in data.classes]
+        self.prompts = [fill_in(self.tuning.prompt, name) for name in data.classes]
 
     def configure_optimizers(self) -> Any:
         """AdamW, each group with a short warm-up and a cosine to 0."""
         own = [] if self.tokens is None else [self.tokens.vectors]
         added = [p for p in self.backbone.parameters() if p.requires_grad and all(p is not one for one in own)]
-        rates = zip((added, own), self.learning_rates, strict=True)
+        rates = ((added, float(self.tuning.lr)), (own, float(self.tuning.token_lr)))
         optimizer = torch.optim.AdamW([{"params": part, "lr": rate} for part, rate in rates if part], weight_decay=1e-2)
         last = int(self.trainer.max_steps)
         schedule = get_cosine_schedule_with_warmup(optimizer, min(100, last // 10), last)
@@ -120,24 +98,25 @@ class Tuner(L.LightningModule):
         """Networks in the mode that dropout-free inference has; the prior's latents, if there are to be any."""
         self.backbone.eval()
         self.schedule = self.backbone.schedule(min(LEVELS, self.backbone.train_steps // 2))
-        names = self.data.classes
-        self.prior.make(self.backbone, [fill_in(self.prompt.replace("{token}", "{class}"), name) for name in names])
+        plain = self.tuning.prompt.replace("{token}", "{class}")
+        self.prior.make(self.backbone, [fill_in(plain, name) for name in self.data.classes])
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch, drawn by its number and this process's rank alone."""
         place = [self.seed, self.seen, self.global_rank]
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
         self.seen += 1
-        images, labels = self.data.pick(self.batch_size, generator)
+        tuning = self.tuning
+        images, labels = self.data.pick(tuning.batch_size, tuning.crop, tuning.flip, generator)
         with torch.no_grad():
             x0 = self.backbone.encode(images.to(self.device))
-        dropped = torch.rand(len(labels), generator=generator) < self.prompt_dropout
+        dropped = torch.rand(len(labels), generator=generator) < tuning.prompt_dropout
         prompts = ["" if drop else self.prompts[label] for drop, label in zip(dropped.tolist(), labels, strict=True)]
         loss = self._loss(x0, prompts, draw_noise(tuple(x0.shape), len(self.schedule.steps), generator))
         if self.prior.count:
-            x0, prompts = self.prior.pick(self.batch_size, generator)
+            x0, prompts = self.prior.pick(tuning.batch_size, generator)
             draw = draw_noise(tuple(x0.shape), len(self.schedule.steps), generator)
-            loss = loss + self.prior.weight * self._loss(x0.to(self.device), prompts, draw)
+            loss = loss + tuning.prior_weight * self._loss(x0.to(self.device), prompts, draw)
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -147,7 +126,7 @@ class Tuner(L.LightningModule):
 
     def _condition(self, prompts: Sequence[str]) -> Condition:
         """Embeddings of the prompts, through which the text encoder's own training reaches."""
-        if self.tokens is None and not (self.lora and self.lora.text_encoders):
+        if self.tokens is None and not (self.tuning.lora and self.tuning.lora.text_encoders):
             return self.backbone.condition(prompts)
         rows = {prompt: self.backbone.encode_prompt(prompt) for prompt in dict.fromkeys(prompts)}
         return join([rows[prompt] for prompt in prompts])
