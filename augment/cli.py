@@ -26,6 +26,7 @@ commands:
   verify       check every shard of a dataset folder
   push         upload a dataset folder to the Hugging Face Hub, with a card
   pretrain     train a small diffusion backbone, latent or on pixels, on an image folder
+  tune         fit a backbone to a few images per class: LoRA weights, and a new word for each class
   explore      draw what interpolation does: strips, paths, bias, films, and a gallery of them
   backbones    list the presets of diffusion models: licence, download and memory
 
@@ -39,6 +40,7 @@ COMMANDS = {
     "verify": "augment.commands.verify:verify_command",
     "push": "augment.commands.push:push_command",
     "pretrain": "augment.commands.pretrain:pretrain_command",
+    "tune": "augment.commands.tune:tune_command",
     "explore": "augment.commands.explore:explore_command",
     "backbones": "augment.commands.backbones:backbones_command",
 }

@@ -15,6 +15,7 @@ from augment.backbones.precision import DTYPES, Precision, allow_tf32
 from augment.backbones.samplers import first_order, midpoint, multistep
 from augment.backbones.schedule import Schedule
 from augment.backbones.start import Condition, Noise, Sampler, SamplerKind, Start, by_strength, steps_left
+from augment.backbones.tuned import Tuned
 from augment.errors import UserError
 
 __all__ = ["DTYPES", "Backbone", "Condition", "Noise", "Precision", "Sampler", "Start", "allow_tf32"]
@@ -27,7 +28,7 @@ FIRST_ORDER = Sampler()
 class Backbone(nn.Module, ABC):
     """A pretrained diffusion model with its autoencoder, text encoder and schedule.
 
-    Latents cross this interface in float32, whatever the networks run in; the loops over the schedule are shared.
+    Latents cross this interface in float32, in any precision; the loops over the schedule are the same for all.
 
     Attributes:
         identity: Names the exact weights: latents inverted with one identity are never used with another.
@@ -35,10 +36,10 @@ class Backbone(nn.Module, ABC):
         image_size: Height and width of the images, in pixels.
         latent_shape: (C, h, w) of one latent.
         dtype: What the networks compute in.
-        inversions: The kinds of inversion that the family supports.
-        samplers: The samplers that the family supports.
+        inversions, samplers: The kinds that the family supports.
         train_steps: T, the time at the noisiest end of the schedule.
         prompts: What a prompt tells the network: any text, the name of a class, or nothing.
+        tuned: What `augment tune` added, if anything.
         compiled: Whether the denoiser has been compiled since its weights were loaded.
         evaluations: Images that the denoiser has seen so far, each guidance branch counted: what costs time.
     """
@@ -52,17 +53,17 @@ class Backbone(nn.Module, ABC):
     samplers: tuple[SamplerKind, ...]
     train_steps: int = 1000
     prompts: PromptKind = "text"
+    tuned: Tuned | None = None
     compiled: bool = False
     evaluations: int = 0
 
     def cast(self, precision: Precision) -> None:
         """Run the networks in this precision from now on; rounded weights are loaded anew before they are widened."""
-        dtype = DTYPES[precision]
+        dtype, device = DTYPES[precision], self.device
         if self.dtype not in (torch.float32, dtype):
-            device = self.device
             self.load()
-            self.compiled = False
             self.to(device)
+            self.compiled = False
         self.dtype = dtype
         self.to(dtype)
 
@@ -114,8 +115,8 @@ class Backbone(nn.Module, ABC):
         """The noise levels of the deterministic sampler."""
 
     @abstractmethod
-    def predict(self, z: Tensor, time: float, condition: Condition) -> Tensor:
-        """The network's output for z [B, C, h, w] at one time, float32 like z."""
+    def predict(self, z: Tensor, time: float | Tensor, condition: Condition) -> Tensor:
+        """The network's output for z [B, C, h, w] at one time, or at one for each [B]; float32 like z."""
 
     @property
     @abstractmethod
@@ -215,8 +216,8 @@ class Backbone(nn.Module, ABC):
             known = ", ".join(self.samplers)
             raise UserError("sampler.kind", f"{type(self).__name__} cannot do '{sampler.kind}'", f"choose from {known}")
         if sampler.eta > 0 and (sampler.kind != "first-order" or "dpm++" not in self.samplers):
-            problem = f"{sampler.eta} needs DDIM (a model that predicts eps or v, and `sampler.kind` first-order)"
-            raise UserError("sampler.eta", problem, "leave it at 0")
+            needs = "needs DDIM (a model that predicts eps or v, and `sampler.kind` first-order)"
+            raise UserError("sampler.eta", f"{sampler.eta} {needs}", "leave it at 0")
 
     def _counted(self, z: Tensor, time: float, condition: Condition) -> Tensor:
         self.evaluations += len(z)

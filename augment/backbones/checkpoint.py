@@ -153,6 +153,11 @@ def find_adapters(loras: Sequence[str], embeddings: Sequence[str]) -> list[Adapt
     return found + [Adapter("embeddings", name, _adapter_file("embeddings", name)) for name in embeddings]
 
 
+def identity_of(adapters: Sequence[Adapter]) -> str:
+    """One short name for the contents of several files."""
+    return hashlib.sha256(" ".join(adapter.identity for adapter in adapters).encode()).hexdigest()[:16]
+
+
 def adapt(pipeline: Any, adapters: Sequence[Adapter]) -> None:
     """Load adapters into a pipeline by diffusers' own loaders; LoRA weights are fused into its networks.
 

@@ -4,15 +4,24 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from augment.backbones.base import Backbone
-from augment.backbones.checkpoint import Adapter, adapt, check_family, find_adapters, load_pipeline, locate
+from augment.backbones.checkpoint import (
+    Adapter,
+    adapt,
+    check_family,
+    find_adapters,
+    identity_of,
+    load_pipeline,
+    locate,
+)
 from augment.backbones.start import Condition, join
+from augment.backbones.tuned import read_tuned
 from augment.errors import UserError
 
 
@@ -28,7 +37,15 @@ class LatentBackbone(Backbone):
         loras: LoRA weights.
         embeddings: Textual-inversion embeddings.
         without: Parts of the pipeline that are not loaded.
+        tuned: Folder that `augment tune` wrote for this checkpoint.
+
+    Attributes:
+        checkpoint: Names the weights as `identity` does, without what tuning added.
+        tuned: What tuning added, if anything.
+        learns_words: Whether the family reads textual-inversion embeddings.
     """
+
+    learns_words: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -40,6 +57,7 @@ class LatentBackbone(Backbone):
         loras: Sequence[str],
         embeddings: Sequence[str],
         without: Mapping[str, Any],
+        tuned: str | None = None,
     ) -> None:
         super().__init__()
         folder, identity = locate(model, variant, revision)
@@ -47,10 +65,16 @@ class LatentBackbone(Backbone):
         check_family(model, folder, type(self).__name__)
         self._conditions: dict[tuple[str, torch.dtype, bool], Condition] = {}
         adapters = find_adapters(loras, embeddings)
+        left_out = "".join(f"-{part}" for part in without if part.startswith("text_encoder"))
+        self.checkpoint = identity + left_out + "".join(f"+{adapter.identity}" for adapter in adapters)
+        self.identity = self.checkpoint
+        self.tuned = None if tuned is None else read_tuned(Path(tuned), self.checkpoint)
+        if self.tuned is not None:
+            added = find_adapters(self.tuned.loras, self.tuned.embeddings)
+            self.identity += f"+tuned@{identity_of(added)}"
+            adapters += added
         parts = {"variant": variant, **without}
         self._read = partial(read_pipeline, pipeline, model, folder, parts, adapters)  # no closure: it can be pickled
-        left_out = "".join(f"-{part}" for part in without if part.startswith("text_encoder"))
-        self.identity = identity + left_out + "".join(f"+{adapter.identity}" for adapter in adapters)
         self.load()
         scale = int(self.pipeline.vae_scale_factor)
         self.image_size = int(self.denoiser.config.sample_size) * scale if resolution is None else resolution
@@ -101,6 +125,10 @@ class LatentBackbone(Backbone):
             if (prompt, *how) not in self._conditions:
                 self._conditions[(prompt, *how)] = self.encode_prompt(prompt)
         return join([self._conditions[(prompt, *how)].to(self.device) for prompt in prompts])
+
+    def forget_prompts(self) -> None:
+        """Encode prompts anew from here on: the text encoders have changed."""
+        self._conditions.clear()
 
     @abstractmethod
     def encode_prompt(self, prompt: str) -> Condition:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from augment.backbones.base import Backbone
 from augment.backbones.checkpoint import check_family, load_pipeline, locate
-from augment.backbones.schedule import Schedule, ddim_schedule
+from augment.backbones.schedule import Schedule, ddim_schedule, spread
 from augment.backbones.start import Condition
 from augment.errors import UserError
 
@@ -116,8 +116,7 @@ class PixelDiffusion(Backbone):
         """DDIM's noise levels."""
         return ddim_schedule(self.scheduler_config, steps, pixels=True)
 
-    def predict(self, z: Tensor, time: float, condition: Condition) -> Tensor:
+    def predict(self, z: Tensor, time: float | Tensor, condition: Condition) -> Tensor:
         """The U-Net's output, float32 [B, 3, H, W]."""
         labels = condition.embeddings if self.classes else None
-        times = torch.full((len(z),), int(time), device=z.device)
-        return self.unet(z.to(self.dtype), times, class_labels=labels).sample.float()
+        return self.unet(z.to(self.dtype), spread(time, z).long(), class_labels=labels).sample.float()

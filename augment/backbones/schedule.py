@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
@@ -67,6 +68,30 @@ def clean_and_noise(prediction: Prediction, z: Tensor, output: Tensor, level: Le
     if prediction == "sample":
         return output, (z - alpha * output) / sigma
     return z - sigma * output, z + alpha * output
+
+
+def output_for(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
+    """What the network should say of alpha * x0 + sigma * eps: the reverse of `clean_and_noise`, like x0.
+
+    Args:
+        prediction: What an output means.
+        x0: Clean latents [B, C, h, w].
+        eps: Noise, like x0.
+        alpha: Share of signal; one for all, or [B, 1, 1, 1].
+        sigma: Share of noise, likewise.
+    """
+    if prediction == "epsilon":
+        return eps
+    if prediction == "v_prediction":
+        return alpha * eps - sigma * x0
+    if prediction == "sample":
+        return x0
+    return eps - x0
+
+
+def spread(time: float | Tensor, z: Tensor) -> Tensor:
+    """The time of each latent [B], of one for all or one each."""
+    return time.to(z.device) if isinstance(time, Tensor) else torch.full((len(z),), time, device=z.device)
 
 
 def transfer(

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from augment.backbones.latent import LatentBackbone
-from augment.backbones.schedule import Schedule, ddim_schedule
+from augment.backbones.schedule import Schedule, ddim_schedule, spread
 from augment.backbones.start import Condition
 
 
@@ -26,10 +25,12 @@ class StableDiffusion(LatentBackbone):
         resolution: Height and width of the images in pixels; by default what the checkpoint was trained at.
         loras: LoRA weights to add to the model: safetensors files, folders or Hub names.
         embeddings: Textual-inversion embeddings to add to the model: safetensors files, folders or Hub names.
+        tuned: Folder that `augment tune` wrote for this checkpoint.
     """
 
     inversions = ("ddim", "fixed-point", "null-text", "negative-prompt")
     samplers = ("first-order", "dpm++")
+    learns_words = True
 
     def __init__(
         self,
@@ -39,9 +40,12 @@ class StableDiffusion(LatentBackbone):
         resolution: int | None = None,
         loras: Sequence[str] = (),
         embeddings: Sequence[str] = (),
+        tuned: str | None = None,
     ) -> None:
         without = {"safety_checker": None, "requires_safety_checker": False}
-        super().__init__(StableDiffusionPipeline, model, variant, revision, resolution, loras, embeddings, without)
+        super().__init__(
+            StableDiffusionPipeline, model, variant, revision, resolution, loras, embeddings, without, tuned
+        )
 
     @property
     def unet(self) -> Any:
@@ -67,7 +71,7 @@ class StableDiffusion(LatentBackbone):
         """DDIM's noise levels."""
         return ddim_schedule(self.scheduler_config, steps)
 
-    def predict(self, z: Tensor, time: float, condition: Condition) -> Tensor:
+    def predict(self, z: Tensor, time: float | Tensor, condition: Condition) -> Tensor:
         """The U-Net's output, float32 [B, C, h, w]."""
-        times = torch.full((len(z),), int(time), device=z.device)
+        times = spread(time, z).long()
         return self.unet(z.to(self.dtype), times, encoder_hidden_states=condition.embeddings).sample.float()

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from diffusers import StableDiffusion3Pipeline
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 from torch import Tensor
 
 from augment.backbones.latent import LatentBackbone
-from augment.backbones.schedule import Schedule, flow_schedule
+from augment.backbones.schedule import Schedule, flow_schedule, spread
 from augment.backbones.start import Condition
 
 
@@ -26,6 +25,7 @@ class StableDiffusion3(LatentBackbone):
         t5: Whether to load the T5 text encoder, the largest of the three (about 9 GB in 16 bit); without it the model
             reads prompts by its CLIP encoders alone, as its authors allow.
         prompt_tokens: The longest prompt that T5 reads, in tokens.
+        tuned: Folder that `augment tune` wrote for this checkpoint.
     """
 
     inversions = ("euler", "fixed-point", "midpoint", "negative-prompt")
@@ -40,9 +40,10 @@ class StableDiffusion3(LatentBackbone):
         loras: Sequence[str] = (),
         t5: bool = True,
         prompt_tokens: int = 256,
+        tuned: str | None = None,
     ) -> None:
         without = {} if t5 else {"text_encoder_3": None, "tokenizer_3": None}
-        super().__init__(StableDiffusion3Pipeline, model, variant, revision, resolution, loras, (), without)
+        super().__init__(StableDiffusion3Pipeline, model, variant, revision, resolution, loras, (), without, tuned)
         self.prompt_tokens = prompt_tokens
         if prompt_tokens != 256:
             self.identity += f"-tokens{prompt_tokens}"
@@ -83,11 +84,11 @@ class StableDiffusion3(LatentBackbone):
             )
         return flow_schedule(config, steps, shift)
 
-    def predict(self, z: Tensor, time: float, condition: Condition) -> Tensor:
+    def predict(self, z: Tensor, time: float | Tensor, condition: Condition) -> Tensor:
         """The transformer's velocity, float32 [B, C, h, w]."""
         return self.denoiser(
             hidden_states=z.to(self.dtype),
-            timestep=torch.full((len(z),), time, device=z.device),
+            timestep=spread(time, z),
             encoder_hidden_states=condition.embeddings,
             pooled_projections=condition.pooled,
         ).sample.float()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from augment.backbones.base import Precision
 from augment.backbones.latent import LatentBackbone
-from augment.backbones.schedule import Schedule, ddim_schedule
+from augment.backbones.schedule import Schedule, ddim_schedule, spread
 from augment.backbones.start import Condition
 
 
@@ -23,6 +23,7 @@ class StableDiffusionXL(LatentBackbone):
         revision: The branch, tag or commit to take from the Hub.
         resolution: Height and width of the images in pixels; by default what the checkpoint was trained at.
         loras: LoRA weights to add to the model: safetensors files, folders or Hub names.
+        tuned: Folder that `augment tune` wrote for this checkpoint.
     """
 
     inversions = ("ddim", "fixed-point", "null-text", "negative-prompt")
@@ -35,10 +36,19 @@ class StableDiffusionXL(LatentBackbone):
         revision: str | None = None,
         resolution: int | None = None,
         loras: Sequence[str] = (),
+        tuned: str | None = None,
     ) -> None:
         # The pipeline's watermark is applied to its PIL images, which are never made here.
         super().__init__(
-            StableDiffusionXLPipeline, model, variant, revision, resolution, loras, (), {"add_watermarker": False}
+            StableDiffusionXLPipeline,
+            model,
+            variant,
+            revision,
+            resolution,
+            loras,
+            (),
+            {"add_watermarker": False},
+            tuned,
         )
 
     @property
@@ -68,9 +78,9 @@ class StableDiffusionXL(LatentBackbone):
         """DDIM's noise levels."""
         return ddim_schedule(self.scheduler_config, steps)
 
-    def predict(self, z: Tensor, time: float, condition: Condition) -> Tensor:
+    def predict(self, z: Tensor, time: float | Tensor, condition: Condition) -> Tensor:
         """The U-Net's output, float32 [B, C, h, w]."""
-        times = torch.full((len(z),), int(time), device=z.device)
+        times = spread(time, z).long()
         side = self.image_size
         # original height and width, top and left of the crop, target height and width (Podell et al. 2023, Sec. 2.2)
         sizes = torch.zeros(len(z), 6, device=z.device, dtype=self.dtype)

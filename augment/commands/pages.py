@@ -1,71 +1,25 @@
 """The pages of `augment`: what each command says first, and its options without a dot."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from augment.commands.page import Option, Page
-from augment.commands.presets import for_synthesizer
-
-IMAGES = (
-    Option(
-        "images",
-        "A folder of class folders, or of files with --labels; hub:NAME; torchvision:NAME; shards; or digits.",
-        "digits",
-        also=("source", "source.path", "source.name", "data.source", "data.source.path"),
-    ),
-    Option("test_images", "The test images, in the same way.", rare=True, also=("source.test_path",)),
-    Option("labels", "A table of files and labels: CSV, JSON lines or Parquet.", rare=True, also=("source.labels",)),
-    Option("split", "The split that few-shot sets are chosen from.", rare=True, also=("source.split",)),
-    Option("test_split", "The split of test images.", rare=True, also=("source.test_split",)),
-    Option("image_column", "The column of the images.", rare=True, also=("source.image_column", "source.file_column")),
-    Option("label_column", "The column of the labels.", rare=True, also=("source.label_column",)),
-    Option("subset", "The configuration of a Hub data set that has several.", rare=True, also=("source.subset",)),
-    Option("root", "The folder where torchvision keeps its data sets.", rare=True, also=("source.root",)),
-)
-BACKBONE = Option(
-    "backbone",
-    "The model: a preset (`augment backbones`), a name on the Hugging Face Hub, or a folder.",
-    "digits",
-    also=("backbone.model", "model.backbone", "model.backbone.model"),
-)
-PROMPT = Option("prompt", "The prompt, with {class} for the name.", "backbone's", "model.prompt")
-STEPS = Option("steps", "Steps of the sampler and of the inversion.", "backbone's", "model.steps model.inversion.steps")
-GUIDANCE = Option("guidance", "Strength of classifier-free guidance.", "backbone's", "model.guidance")
-SHOTS = Option("shots", "Real images per class that may be used.", "5", also=("data.shots",))
-SEED = Option("seed", "Chooses the real images and draws the mixtures.", "0", also=("data.seed",))
-SKIP_BAD = Option("skip_bad", "Pass over images that cannot be read.")
-DEVICES = Option("devices", "GPUs of this machine that share the work.", "1", "trainer.devices")
-CONFIG = Option("config", rare=True)
-OF_A_RUN = (
-    DEVICES,
-    SKIP_BAD,
-    Option("profile", "Print where the seconds went.", rare=True),
-    Option("compile", "Compile the denoiser: slow to start, then faster.", rare=True),
+from augment.commands.common_options import (
+    BACKBONE,
     CONFIG,
-    Option("seed_everything", rare=True),
+    DEVICES,
+    GUIDANCE,
+    IMAGES,
+    OF_A_DATASET,
+    OF_A_RUN,
+    PROMPT,
+    PUSHED,
+    RARE,
+    SEED,
+    SHOTS,
+    SKIP_BAD,
+    STEPS,
+    TUNED,
+    of_a_push,
 )
-OF_A_DATASET = (
-    Option("method", "NORM/MEAN of a mixture, or sdedit, text2img, ….", "nin/chm"),
-    Option("classes", "The classes to make images of.", "all", many=True),
-    Option("bank", "Folder of inverted latents.", "bank, beside the output", "data.bank", rare=True),
-)
-PUSHED = "FOLDER --repo NAME [options]"
-
-
-def of_a_push(licence: str) -> dict[str, tuple[Option, ...]]:
-    """The options of an upload.
-
-    Args:
-        licence: The example of one.
-    """
-    return {
-        "options": (
-            Option("repo", "Repository to upload to: NAME, or USER/NAME.", "required"),
-            Option("public", "Make the repository public."),
-            Option("license", f"The Hub's name of the licence, such as {licence}."),
-        )
-    }
-
+from augment.commands.page import Option, Page
+from augment.commands.presets import for_pretrain, for_synthesizer, for_tuner
 
 SYNTHESIZE = Page(
     "augment synthesize",
@@ -75,7 +29,7 @@ SYNTHESIZE = Page(
         "augment synthesize --images data/train --backbone sd15 --output datasets/mine",
     ),
     {
-        "images and model": (*IMAGES, BACKBONE, PROMPT, STEPS, GUIDANCE),
+        "images and model": (*IMAGES, BACKBONE, TUNED, PROMPT, STEPS, GUIDANCE),
         "dataset": (
             Option("output", "Folder of the dataset.", "required"),
             *OF_A_DATASET,
@@ -102,7 +56,7 @@ INVERT = Page(
         "augment invert --images data/train --backbone sd15 --output runs/check --check",
     ),
     {
-        "images and model": (*IMAGES, BACKBONE, PROMPT, STEPS, GUIDANCE),
+        "images and model": (*IMAGES, BACKBONE, TUNED, PROMPT, STEPS, GUIDANCE),
         "the run": (
             Option("output", "Folder to write to; the latents go to `bank` beside it.", "required"),
             Option("check", "Compare all kinds of inversion on these images: a table and a figure."),
@@ -122,14 +76,6 @@ INVERT = Page(
     source="data.source",
     first=for_synthesizer,
 )
-
-
-def for_pretrain(given: Mapping[str, str], told: bool) -> dict[str, Any]:
-    """A prompt that is true of any image, where the images are the user's own and nothing else is said."""
-    if told or given.get("images", "digits") == "digits":
-        return {}
-    return {"model": {"class_path": "augment.pretrain.latent.LatentDiffusion", "init_args": {"prompt": "an image"}}}
-
 
 PRETRAIN = Page(
     "augment pretrain",
@@ -166,6 +112,52 @@ PRETRAIN = Page(
     first=for_pretrain,
 )
 
+TUNE = Page(
+    "augment tune",
+    "Fit a backbone to a few images per class, to be used as --tuned OUTPUT. Run again, it goes on where it stopped.",
+    (
+        "augment tune --images data/train --backbone sd15 --output tuned/mine",
+        "augment synthesize --images data/train --tuned tuned/mine --output datasets/mine",
+    ),
+    {
+        "images and model": (
+            *IMAGES,
+            BACKBONE,
+            Option(
+                "prompt", "With {class} for the name, or {token} for a new word.", "backbone's", "model.tuning.prompt"
+            ),
+            Option("shots", "Real images per class that may be used.", "5", "data.shots"),
+            Option("classes", "Tune on images of these classes only.", "all", "data.classes", many=True, rare=True),
+            Option("crop", "Random crops keep at least this share of a side.", "1", "model.tuning.crop"),
+            Option("flip", "Mirror every other image.", sets="model.tuning.flip"),
+        ),
+        "what is trained": (
+            Option("rank", "Rank of the LoRA weights.", "16", "model.tuning.lora.rank"),
+            Option("layers", "Which layers get them: attention, or all.", "attention", "model.tuning.lora.layers"),
+            Option(
+                "text_encoders", "Give CLIP text encoders LoRA weights too.", sets="model.tuning.lora.text_encoders"
+            ),
+            Option("prior_images", "Images per class that must not be forgotten.", "0", "model.tuning.prior_images"),
+        ),
+        "the run": (
+            Option("output", "Folder to write to.", "required"),
+            Option("steps", "Optimizer steps.", "500", "model.tuning.steps"),
+            Option("batch_size", "Images in a step, on each device.", "4", "model.tuning.batch_size"),
+            Option("lr", "Peak learning rate of the LoRA weights.", "0.0001", "model.tuning.lr"),
+            Option("precision", "fp32, tf32, bf16 or fp16.", "fp32", "model.precision"),
+            Option("seed", "Chooses the real images; draws weights and noise.", "0"),
+            DEVICES,
+            Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "100"),
+            Option("gradient_checkpointing", "Slower, with less memory.", sets="model.gradient_checkpointing"),
+            Option("skip_bad", rare=True, sets="data.skip_bad"),
+            Option("logger", rare=True),
+            *RARE,
+        ),
+    },
+    source="data.source",
+    first=for_tuner,
+)
+
 EXPLORE = Page(
     "augment explore",
     "Draw what interpolation does to a backbone: strips, paths, channel bias, films, and a gallery of them. "
@@ -175,7 +167,7 @@ EXPLORE = Page(
         "augment explore bias --images data/train --backbone sd15 --output runs/explore",
     ),
     {
-        "images and model": (*IMAGES, BACKBONE, PROMPT, STEPS, GUIDANCE),
+        "images and model": (*IMAGES, BACKBONE, TUNED, PROMPT, STEPS, GUIDANCE),
         "the run": (
             Option("output", "Folder to write to.", "required"),
             Option("shots", "The most real images per class.", "96"),
@@ -243,6 +235,7 @@ PAGES = {
     "verify": VERIFY,
     "push": PUSH,
     "pretrain": PRETRAIN,
+    "tune": TUNE,
     "explore": EXPLORE,
     "backbones": BACKBONES,
 }

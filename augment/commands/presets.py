@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import hf_hub_download
 
 from augment.backbones.families import FAMILIES
+from augment.backbones.tuned import prompt_for_tuning, read_tuning
 from augment.errors import UserError
 from augment.runtime.json_files import parse_object
 from augment.runtime.network import one_try, out_of_reach
@@ -31,6 +32,7 @@ class Preset:
         model: Settings of the `Synthesizer`, the backbone among them.
         batch_size: Images made at a time.
         classify: Settings of a classifier for images of this kind, as `classify study` takes them.
+        tune: Settings of a tuning that differ from `augment tune`'s own.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Preset:
     model: dict[str, Any]
     batch_size: int
     classify: dict[str, Any]
+    tune: dict[str, Any] = field(default_factory=dict)
 
 
 @cache
@@ -85,6 +88,8 @@ def chosen(given: Mapping[str, str], told: bool) -> Preset | None:
     Raises:
         UserError: If the backbone is unknown, or none is named for images that are not the embedded ones.
     """
+    if tuned := given.get("tuned"):
+        return tuned_preset(Path(tuned), given.get("backbone"))
     if backbone := given.get("backbone"):
         return preset_of(backbone) or preset_like(backbone)
     if told:
@@ -102,6 +107,39 @@ def for_synthesizer(given: Mapping[str, str], told: bool) -> dict[str, Any]:
     """What the backbone's name brings to a command with a `model`."""
     preset = chosen(given, told)
     return {} if preset is None else {"model": preset.model, "batch_size": preset.batch_size}
+
+
+def for_tuner(given: Mapping[str, str], told: bool) -> dict[str, Any]:
+    """What the backbone's name brings to `augment tune`: its weights, and its prompt with a word to be learned."""
+    preset = chosen(given, told)
+    if preset is None:
+        return {}
+    learns_words = preset.model["backbone"]["class_path"].endswith(".StableDiffusion")
+    prompt = prompt_for_tuning(preset.model["prompt"], learns_words)
+    return {"model": {"backbone": preset.model["backbone"], "tuning": {"prompt": prompt} | preset.tune}}
+
+
+def tuned_preset(folder: Path, backbone: str | None) -> Preset:
+    """The preset of the backbone that a tuning belongs to, with what was tuned and the prompt that it was tuned with.
+
+    Args:
+        folder: That `augment tune` wrote.
+        backbone: As the user names it, if the weights are no longer where they were.
+    """
+    tuning = read_tuning(folder)
+    init_args = tuning["backbone"].get("init_args", {})
+    name = backbone or init_args.get("model", EMBEDDED)
+    usual = preset_of(name) or preset_like(name)
+    own = usual.model["backbone"]["init_args"] if backbone else init_args
+    model = {"class_path": usual.model["backbone"]["class_path"], "init_args": own | {"tuned": str(folder)}}
+    return replace(usual, name=str(folder), model=usual.model | {"backbone": model, "prompt": tuning["prompt"]})
+
+
+def for_pretrain(given: Mapping[str, str], told: bool) -> dict[str, Any]:
+    """A prompt that is true of any image, where the images are the user's own and nothing else is said."""
+    if told or given.get("images", EMBEDDED) == EMBEDDED:
+        return {}
+    return {"model": {"class_path": "augment.pretrain.latent.LatentDiffusion", "init_args": {"prompt": "an image"}}}
 
 
 def preset_like(checkpoint: str) -> Preset:

@@ -20,7 +20,6 @@ from augment.pretrain.run import (
     check_folder,
     check_settings,
     is_finished,
-    latest_checkpoint,
     pretrain,
     recorded_first_phase,
     recorded_steps,
@@ -30,6 +29,7 @@ from augment.runtime.foreign_text import plain
 from augment.runtime.processes import Companions
 from augment.runtime.progress import clock
 from augment.runtime.terminal import PlainConsole
+from augment.training.checkpoints import latest_checkpoint
 
 
 class PretrainCLI(TrainingCLI):

@@ -49,7 +49,7 @@ def spell_out(page: Page, words: Sequence[str]) -> list[str]:
             spelt += typed
         elif name not in page.options:
             raise mistyped(name, page)
-        elif (name in OF_SOURCE and page.source) or name == "backbone":
+        elif (name in OF_SOURCE and page.source) or name in ("backbone", "tuned"):
             given[name] = only_one(name, values)
         else:
             told = told or name == "config"

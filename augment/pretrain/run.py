@@ -2,20 +2,18 @@
 
 import logging
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
+from lightning.pytorch.callbacks import LambdaCallback
 
 from augment.errors import UserError
 from augment.pretrain.average import DenoiserAverage
 from augment.pretrain.base import Pretraining
 from augment.pretrain.card import CARD, Reconstruction, write_model_card
 from augment.pretrain.data import PretrainData
-from augment.pretrain.pictures import TrainingPictures
 from augment.pretrain.preset import write_preset
 from augment.runtime.claim import check_outside, check_same, read_claim
 from augment.runtime.files import whole_folder, write_json
@@ -23,6 +21,8 @@ from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
 from augment.runtime.trained_on import write_trained_on
 from augment.runtime.trainer import check_trains
+from augment.training.checkpoints import checkpointing, keep_last, latest_checkpoint
+from augment.training.pictures import TrainingPictures
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +70,11 @@ def pretrain(
     folder, checkpoints, finished = output / "model", output / "checkpoints", output / "finished"
     tested = data.source.test  # so that a folder that does not exist is found before the training is spent
     average = DenoiserAverage()
-    checkpoint = ModelCheckpoint(
-        checkpoints, filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every
-    )
-    pictures = TrainingPictures(output / "progress", every, average)
-    last = LambdaCallback(on_train_batch_end=lambda trainer, *_: save_last(trainer, checkpoints, every))
+    pictures = TrainingPictures(output / "progress", every, average.shown)
     shared = LambdaCallback(setup=lambda trainer, module, stage: check_shared(trainer, output))
-    trainer = make_trainer([shared, average, pictures, last, checkpoint])  # the average before who shows it
+    trainer = make_trainer(
+        [shared, average, pictures, *checkpointing(checkpoints, every)]
+    )  # the average before who shows it
     check_settings(model, trainer)
     # In this order: the first process moves the model before it describes a longer training.
     trained = recorded_steps(output) == steps_of(config) and folder.is_dir()
@@ -212,27 +210,3 @@ def check_settings(model: Pretraining, trainer: L.Trainer) -> None:
     if trainer.precision not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise UserError("trainer.precision", f"{trainer.precision} would round the averages", f"use {known}")
-
-
-def save_last(trainer: L.Trainer, folder: Path, every: int) -> None:
-    """Keep the last step too, so that a finished training can be lengthened; all processes must call this."""
-    if trainer.global_step == trainer.max_steps and trainer.global_step % every:
-        trainer.save_checkpoint(folder / f"{trainer.global_step:07d}.ckpt")
-
-
-def keep_last(checkpoints: Path, finished: Path) -> None:
-    """Move the last checkpoint to where a finished training has it, and delete the others."""
-    last = latest_checkpoint(checkpoints, finished)
-    if last is not None and last.parent != finished:
-        finished.mkdir(exist_ok=True)
-        last = last.rename(finished / last.name)
-    for other in finished.glob("*.ckpt"):
-        if other != last:
-            other.unlink()
-    shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def latest_checkpoint(*folders: Path) -> Path | None:
-    """The checkpoint of the highest step; one that a kill cut short has no table of contents and does not count."""
-    whole = [path for folder in folders for path in folder.glob("*.ckpt") if zipfile.is_zipfile(path)]
-    return max(whole, key=lambda path: int(path.stem), default=None)

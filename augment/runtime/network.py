@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from huggingface_hub import constants
-from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from augment.errors import UserError
 
@@ -40,9 +39,7 @@ def out_of_reach(argument: str, name: str, reachable: bool, error: Exception) ->
         reachable: Whether there is a network, from `one_try`.
         error: What the library said.
     """
-    try:
-        validate_repo_id(name)
-    except HFValidationError:  # a path, which no download would bring
+    if name.count("/") > 1 or name.startswith((".", "/", "~")):  # a path, which no download would bring
         return UserError(argument, f"there is no folder '{name}'", "check the path")
     if not reachable:
         return UserError(

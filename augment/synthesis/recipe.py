@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from augment.backbones.base import PromptKind
+from augment.backbones.tuned import Tuned
 from augment.dataset.shard_writer import Sample
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet
@@ -154,6 +155,7 @@ def make_recipe(
     for label in few_shot.labels:
         recipe.count_sources(label)
     check_prompts(recipe, model.backbone.prompts)
+    check_tuned(recipe, model.backbone.tuned)
     if model.backbone.prompts == "class":
         model.backbone.condition(list(recipe.prompts.values()))
     return recipe
@@ -179,7 +181,7 @@ def check_prompts(recipe: Recipe, kind: PromptKind) -> None:
                 f"'{name}' tells the model the class by its prompt, and {recipe.model.backbone} reads none",
                 "choose another `method` or `backbone`",
             )
-        if "{class}" not in recipe.model.prompt:
+        if "{class}" not in recipe.model.prompt and "{token}" not in recipe.model.prompt:
             raise UserError(
                 "model.prompt",
                 f"'{recipe.model.prompt}' is the same for all {len(few_shot.classes)} classes, and '{name}' knows a "
@@ -188,3 +190,24 @@ def check_prompts(recipe: Recipe, kind: PromptKind) -> None:
             )
     if describe(method).get("suffixes") and kind != "text":
         raise UserError("settings.suffixes", f"{recipe.model.backbone} reads no text", "leave `settings.suffixes` out")
+
+
+def check_tuned(recipe: Recipe, tuned: Tuned | None) -> None:
+    """Refuse a backbone that was tuned on other images, which would leak into this few-shot set's dataset.
+
+    Raises:
+        UserError: If so, or if the prompt asks for a new word that no tuning has brought.
+    """
+    if "{token}" in recipe.model.prompt and (tuned is None or not tuned.embeddings):
+        remedy = "give a folder of `augment tune`, or write {class}"
+        raise UserError("model.prompt", f"'{recipe.model.prompt}' has {{token}}, and no such word was learned", remedy)
+    if tuned is None:
+        return
+    for label in recipe.few_shot.labels:
+        name = recipe.few_shot.classes[label]
+        if {shot.sha256 for shot in recipe.few_shot.shots[label]} != tuned.images.get(name, frozenset()):
+            raise UserError(
+                "tuned",
+                f"'{tuned.folder}' was tuned on other images of class '{name}' than this few-shot set has",
+                "give the same `shots`, `seed` and images as to `augment tune`",
+            )

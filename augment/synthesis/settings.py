@@ -5,6 +5,7 @@ from typing import Any
 
 from augment.backbones.base import Precision
 from augment.backbones.start import Sampler
+from augment.backbones.tuned import fill_in
 from augment.images.few_shot import FewShotSet
 from augment.inversion.inversion import Inversion
 
@@ -19,7 +20,7 @@ class ModelSettings:
         inversion: How the few-shot images are brought into the backbone's noise space.
         steps: Of the sampler.
         guidance: Classifier-free guidance; 1 is without.
-        prompt: `{class}` stands for the class's name.
+        prompt: `{class}` stands for the class's name, `{token}` for the new word of a tuned backbone.
         precision: Of the networks while sampling.
         sampler: How steps are made.
         compile: Whether the denoiser is compiled, which changes the last bits.
@@ -41,7 +42,7 @@ class ModelSettings:
 
     def prompt_for(self, class_name: str) -> str:
         """The prompt of a class."""
-        return self.prompt.replace("{class}", class_name)
+        return fill_in(self.prompt, class_name)
 
     def prompts(self, few_shot: FewShotSet) -> dict[int, str]:
         """The prompt of every class that has images in the few-shot set, by its label."""

@@ -81,7 +81,8 @@ class Synthesizer(L.LightningModule):
         inversion: How the few-shot images are brought into its noise space.
         steps: Number of steps of the sampler.
         guidance: Strength of classifier-free guidance; 1 is without.
-        prompt: The prompt of every image; `{class}` stands for the class's name.
+        prompt: The prompt of every image; `{class}` stands for the class's name, `{token}` for its new word in a tuned
+            backbone.
         precision: What the networks compute in while sampling; interpolation is float32 in any case.
         sampler: How steps are made, beside their number and guidance.
         compile: Compile the denoiser's repeated blocks; costs a minute or two at the start.

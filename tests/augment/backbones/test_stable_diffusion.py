@@ -231,7 +231,10 @@ def test_resolution_must_fit_the_networks(model_folder: Path, resolution: int) -
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nobody/nothing-of-this-name", "no network, and 'nobody/nothing-of-this-name' is not on this machine; run `hf"),
+        (
+            "nobody/nothing-of-this-name",
+            "no network, and 'nobody/nothing-of-this-name' is not on this machine; run",
+        ),
         ("no-such-folder", "no network, and 'no-such-folder' is not on this machine"),
         ("./no/such/folder", r"there is no folder '\./no/such/folder'; check the path"),
         ("no/such/folder", "there is no folder 'no/such/folder'; check the path"),

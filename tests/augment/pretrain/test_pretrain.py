@@ -24,14 +24,14 @@ from augment.backbones.stable_diffusion import StableDiffusion
 from augment.errors import UserError
 from augment.images.pixels import to_float, to_tensor
 from augment.images.sources import ImageFolder, UnlabelledFolder
-from augment.pretrain import run
 from augment.pretrain.average import decay, update
 from augment.pretrain.data import PretrainData, jitter
 from augment.pretrain.latent import LatentDiffusion
 from augment.pretrain.networks import build_text_encoder, build_tokenizer
 from augment.pretrain.objective import SAMPLING_STEPS, ddim_sample, epsilon_loss, warmup_cosine
-from augment.pretrain.pictures import smooth
 from augment.pretrain.pixel import DDPM
+from augment.training.checkpoints import latest_checkpoint
+from augment.training.pictures import smooth
 
 BOTH_PHASES = [*((n, "reconstruction") for n in (1, 2, 3)), *((n, "epsilon") for n in (4, 5, 6))]
 
@@ -171,7 +171,7 @@ def test_a_run_stopped_by_sigterm_is_continued(processes: str, tmp_path: Path, t
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143
     assert output.count("stopped by SIGTERM") == 1 and "Traceback" not in output
-    reached = run.latest_checkpoint(tmp_path / "checkpoints")
+    reached = latest_checkpoint(tmp_path / "checkpoints")
     assert reached is not None and 5 <= int(reached.stem) < 60
     pretrain(tmp_path, train_folder, LATENT, *more)
     assert curve(tmp_path) == [(n, "reconstruction" if n <= 30 else "epsilon") for n in range(1, 61)]
@@ -181,10 +181,10 @@ def test_a_checkpoint_cut_short_does_not_count(tmp_path: Path) -> None:
     torch.save({"step": 2}, tmp_path / "0000002.ckpt")
     torch.save({"step": 10}, tmp_path / "0000010.ckpt")
     whole = (tmp_path / "0000010.ckpt").read_bytes()
-    assert run.latest_checkpoint(tmp_path) == tmp_path / "0000010.ckpt"
+    assert latest_checkpoint(tmp_path) == tmp_path / "0000010.ckpt"
     (tmp_path / "0000010.ckpt").write_bytes(whole[: len(whole) // 2])
-    assert run.latest_checkpoint(tmp_path) == tmp_path / "0000002.ckpt"
-    assert run.latest_checkpoint(tmp_path / "nowhere") is None
+    assert latest_checkpoint(tmp_path) == tmp_path / "0000002.ckpt"
+    assert latest_checkpoint(tmp_path / "nowhere") is None
 
 
 def test_a_finished_run_does_nothing(

@@ -1,8 +1,10 @@
 """What can be seen while a diffusion model trains: the curve of its losses, and images made with its weights so far."""
 
 import csv
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import lightning as L
 import torch
@@ -12,12 +14,21 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from augment.images.pixels import to_float
-from augment.pretrain.average import DenoiserAverage
-from augment.pretrain.base import Pretraining
 
 COLUMNS = 8
 TILE = 64
 """Smallest side, in pixels, of an image in a grid."""
+
+
+class Shown(Protocol):
+    """A training that can be looked at."""
+
+    @property
+    def objective(self) -> str:
+        """Name of the logged loss that the next step lowers."""
+
+    def preview(self, images: Tensor) -> tuple[str, Tensor]:
+        """What the model can do at this step, from some training images: a name, and images in rows of 8."""
 
 
 class TrainingPictures(L.Callback):
@@ -29,13 +40,18 @@ class TrainingPictures(L.Callback):
     Args:
         folder: Where to write.
         every: Optimizer steps between pictures; the last step has one too.
-        average: Whose weights make the samples.
+        shown: Gives the model, for a while, the weights that make the samples; by default those it has.
     """
 
-    def __init__(self, folder: Path, every: int, average: DenoiserAverage) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        every: int,
+        shown: Callable[[L.LightningModule], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.folder = folder
         self.every = every
-        self.average = average
+        self.shown = shown
         self.points: list[tuple[int, str, float]] = []
         self._name = ""
         self._sum = torch.zeros(())
@@ -56,10 +72,10 @@ class TrainingPictures(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Notice the beginning of a phase."""
-        assert isinstance(pl_module, Pretraining)
-        if pl_module.objective != self._name:
+        objective = cast(Shown, pl_module).objective
+        if objective != self._name:
             self._add_point(trainer.global_step)
-            self._name = pl_module.objective
+            self._name = objective
         self._step = trainer.global_step
 
     def on_train_batch_end(
@@ -92,14 +108,13 @@ class TrainingPictures(L.Callback):
         """Write the curve and the images of this step."""
         if not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, Pretraining)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_losses(self.folder / "loss.csv", self.points)
         if self.points:
             draw_losses(self.folder / "loss.png", self.points)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        with self.average.shown(pl_module):
-            name, images = pl_module.preview(to_float(data.images[:COLUMNS].to(pl_module.device)))
+        with self.shown(pl_module):
+            name, images = cast(Shown, pl_module).preview(to_float(data.images[:COLUMNS].to(pl_module.device)))
         save_grid(self.folder / f"{name}-{trainer.global_step:07d}.png", images)
 
 

@@ -1,0 +1,97 @@
+"""What `augment tune` does with its parsed configuration."""
+
+import json
+import shlex
+from pathlib import Path
+
+import lightning as L
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from lightning.pytorch.cli import LightningArgumentParser
+
+# Imported so that --model.backbone knows the families by their short names.
+from augment.backbones import stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
+from augment.commands.parsing import TrainingCLI
+from augment.errors import UserError
+from augment.runtime.claim import check_outside
+from augment.runtime.processes import Companions
+from augment.tuning.data import TuningData
+from augment.tuning.run import describe, is_finished, tune
+from augment.tuning.tuner import Tuner
+
+PRECISIONS = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""What Lightning calls a training whose own weights stay float32."""
+
+
+class TuneCLI(TrainingCLI):
+    """The options of `tune`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """One seed; how often a run is kept and shown."""
+        super().add_arguments_to_parser(parser)
+        parser.description = """Fit a backbone to a few images per class by its own objective (noise, v or velocity):
+        LoRA weights on its networks, and a new word for each class where the prompt has {token}. Its own weights stay
+        as they are. OUTPUT/progress shows the loss and samples meanwhile. A run that was stopped goes on from its last
+        checkpoint when the same command is given again, and ends in the same weights."""
+        parser.add_argument(
+            "--seed", type=NonNegativeInt, default=0, help="Chooses the real images; draws weights and noise."
+        )
+        parser.link_arguments("model.tuning.steps", "trainer.max_steps")
+        parser.link_arguments("seed", "data.seed")
+        parser.link_arguments("seed", "model.seed")
+        parser.link_arguments("model.backbone.image_size", "data.image_size", apply_on="instantiate")
+        parser.add_argument(
+            "--checkpoint_every",
+            "--checkpoint-every",
+            type=PositiveInt,
+            default=100,
+            help="Steps between checkpoints, the most that a kill can lose, and between pictures in OUTPUT/progress.",
+        )
+        parser.set_defaults(
+            {
+                "model.backbone": {"class_path": "augment.backbones.stable_diffusion.StableDiffusion"},
+                "data.source": {"class_path": "augment.images.sources.Digits"},
+                "logger": "none",  # OUTPUT/progress has the curve
+            }
+        )
+
+
+def tune_command(args: list[str]) -> None:
+    """Fit a backbone to the user's classes."""
+    companions = Companions()
+    defaults = {
+        "log_every_n_steps": 10,
+        "max_epochs": -1,
+        "use_distributed_sampler": False,
+        "enable_model_summary": False,
+    }
+    cli = TuneCLI(Tuner, TuningData, "augment tune", args, False, defaults)
+    tuner, data, output = cli.model, cli.datamodule, Path(cli.config.output).resolve()
+    if cli.config.trainer.precision is not None:
+        raise UserError("trainer.precision", "is given, and the model's decides", "use `model.precision`")
+    check_outside(output, data.source.folders)
+    backbone = json.loads(cli.parser.dump(cli.config, format="json"))["model"]["backbone"]
+    config = describe(tuner, data, backbone, cli.trainer.world_size)
+
+    def make_trainer(callbacks: list[L.Callback]) -> L.Trainer:
+        trainer: L.Trainer = cli.instantiate_trainer(
+            callbacks=[companions, *callbacks], precision=PRECISIONS[tuner.precision]
+        )
+        companions.launch(trainer)
+        return trainer
+
+    if cli.trainer.is_global_zero:
+        print(headline(tuner, data, output))
+        if is_finished(output):
+            print(f"{output} is finished; nothing to do (choose another --output to tune anew)")
+    tune(tuner, data, output, config, cli.config.checkpoint_every, make_trainer, shlex.join(["augment", "tune", *args]))
+    companions.close()
+    if cli.trainer.is_global_zero:
+        print(f"tuned: {output}")
+        print(f"use it: augment synthesize --tuned {shlex.quote(str(output))} --output FOLDER")
+
+
+def headline(tuner: Tuner, data: TuningData, output: Path) -> str:
+    """What a run will do, in one line."""
+    few_shot, backbone = data.few_shot, tuner.checkpoint.partition("@")[0]
+    images = f"{len(few_shot.all)} real images of {len(few_shot.labels)} classes"
+    return f"tuning {backbone}, prompt '{tuner.tuning.prompt}': {images}, {tuner.tuning.steps} steps, in {output}"

@@ -1,0 +1,1 @@
+"""What every training of a diffusion model needs, whichever network learns: pictures of progress, checkpoints."""

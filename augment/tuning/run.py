@@ -1,0 +1,111 @@
+"""One tuning from the first step to the files that are saved, however often it is interrupted."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import LambdaCallback
+
+from augment.backbones.tuned import CARD, LORA, MANIFEST
+from augment.runtime.claim import check_configuration, check_outside, read_claim
+from augment.runtime.files import write_json
+from augment.runtime.fingerprint import library_versions
+from augment.runtime.processes import check_shared
+from augment.runtime.trainer import check_trains
+from augment.training.checkpoints import checkpointing, latest_checkpoint
+from augment.training.pictures import TrainingPictures
+from augment.tuning.card import render
+from augment.tuning.data import TuningData
+from augment.tuning.lora import save_lora
+from augment.tuning.tuner import Tuner
+
+log = logging.getLogger(__name__)
+
+MakeTrainer = Callable[[list[L.Callback]], L.Trainer]
+
+
+def describe(tuner: Tuner, data: TuningData, backbone: dict[str, Any], devices: int) -> dict[str, Any]:
+    """Everything that decides what a tuning comes to, as JSON holds it.
+
+    Args:
+        tuner: Gives the settings.
+        data: Gives the images.
+        backbone: Class path and arguments of the backbone, from which it is built again.
+        devices: Processes that share the steps.
+    """
+    return {
+        "backbone": backbone,
+        "checkpoint": tuner.checkpoint,
+        **tuner.tuning.describe(),
+        "precision": tuner.precision,
+        "seed": tuner.seed,
+        "devices": devices,
+        "images": data.hashes,
+    }
+
+
+def tune(
+    tuner: Tuner,
+    data: TuningData,
+    output: Path,
+    config: dict[str, Any],
+    every: int,
+    make_trainer: MakeTrainer,
+    command: str = "",
+) -> Path:
+    """Train, and write LoRA weights and new tokens; a run that was interrupted goes on from its last checkpoint.
+
+    A resumed run draws what an uninterrupted one would have drawn, so that both write the same weights.
+
+    Args:
+        tuner: The backbone in tuning.
+        data: The few-shot set.
+        output: Folder of the run: `checkpoints` while it lasts, `progress`, and once it is finished
+            `pytorch_lora_weights.safetensors`, `tokens` and a card.
+        config: Everything that decides the result, from `describe`.
+        every: Optimizer steps between checkpoints, and between pictures of progress.
+        make_trainer: Builds the trainer around the given callbacks.
+        command: The command as the user typed it, for the card.
+
+    Raises:
+        UserError: If the folder holds something else, or the settings contradict each other.
+    """
+    check_outside(output, data.source.folders)
+    check_configuration(output, MANIFEST, "tuning", config, "choose another `output` or delete it")
+    if is_finished(output):
+        return output
+    tuner.prepare(data)
+    checkpoints = output / "checkpoints"
+    shared = LambdaCallback(setup=lambda trainer, module, stage: check_shared(trainer, output))
+    pictures = TrainingPictures(output / "progress", every)
+    trainer = make_trainer([shared, pictures, *checkpointing(checkpoints, every)])
+    check_trains(trainer)
+    if trainer.is_global_zero and read_claim(output, MANIFEST, "tuning") is None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
+    begun = latest_checkpoint(checkpoints)
+    if begun is not None and trainer.is_global_zero:
+        log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
+    trainer.fit(tuner, datamodule=data, ckpt_path=begun, weights_only=True)
+    if trainer.is_global_zero:
+        save(tuner, output)
+        (output / CARD).write_text(render(tuner, data, command), encoding="utf-8")
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return output
+
+
+def is_finished(output: Path) -> bool:
+    """Whether the folder holds a finished tuning."""
+    return (output / CARD).is_file()  # the last thing to be written
+
+
+def save(tuner: Tuner, output: Path) -> None:
+    """Write what was trained."""
+    if tuner.tuning.lora is not None:
+        (output / LORA).unlink(missing_ok=True)
+        save_lora(tuner.backbone, output)
+    if tuner.tokens is not None:
+        tuner.tokens.save(output)
