@@ -67,3 +67,9 @@ def of_a_push(licence: str) -> dict[str, tuple[Option, ...]]:
             Option("license", f"The Hub's name of the licence, such as {licence}."),
         )
     }
+
+
+def with_tests(text: str, default: str = "") -> tuple[Option, ...]:
+    """The options for images, with the test images on the first screen."""
+    tests = Option("test_images", text, default, also=("source.test_path",))
+    return tuple(tests if option.name == "test_images" else option for option in IMAGES)

@@ -17,6 +17,7 @@ from augment.commands.common_options import (
     STEPS,
     TUNED,
     of_a_push,
+    with_tests,
 )
 from augment.commands.page import Option, Page
 from augment.commands.presets import for_pretrain, for_synthesizer, for_tuner
@@ -85,7 +86,7 @@ PRETRAIN = Page(
         "augment pretrain --config configs/pretrain/digits.yaml",
     ),
     {
-        "images": IMAGES,
+        "images": with_tests("The test images, in the same way; for the model card alone."),
         "the run": (
             Option("output", "Folder to write to; the model is in its folder `model`.", "required"),
             Option("image_size", "Height and width in pixels.", "32", "model.init_args.image_size"),
