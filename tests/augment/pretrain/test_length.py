@@ -135,20 +135,18 @@ def test_few_steps_leave_the_autoencoder_a_third_which_a_longer_training_keeps(
 
 
 def test_minutes_are_shared_by_two_processes(tmp_path: Path, train_folder: Path) -> None:
-    """The first one's pace is that of both; a second run of the command finds the training finished."""
+    """The first one's pace is that of both."""
     more = ["--minutes", "0.1", "--trainer.devices", "2", *UNTOLD]
     output = tmp_path / "out"
     main = "import sys, augment.cli as cli; cli.main(sys.argv[1:])"
     command = [sys.executable, "-c", main, *options(output, train_folder, UNDECIDED, *more)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("timing a stretch") == done.stderr.count(" for the autoencoder, in ") == 1
     found = json.loads((output / "pretrain.json").read_text())
     steps = found["config"]["trainer"]["max_steps"]
     assert found["minutes"] == 0.1 and 1 <= first_phase(output) < steps
     assert [step for step, _ in curve(output)] == list(range(1, steps + 1))
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0 and "is finished; nothing to do" in again.stdout
 
 
 def test_a_finished_training_is_lengthened(tmp_path: Path, train_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
