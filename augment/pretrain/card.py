@@ -19,7 +19,7 @@ from augment.runtime.progress import Meter
 CARD = "README.md"
 ROUND_TRIP_STEPS = (20, 50, 100)
 BATCH = 100
-MOST = 200
+MOST = 100
 """Test images that are measured, evenly spaced over all of them: each takes several hundred network evaluations."""
 
 
