@@ -35,7 +35,7 @@ class TuneCLI(TrainingCLI):
         parser.add_argument(
             "--seed", type=NonNegativeInt, default=0, help="Chooses the real images; draws weights and noise."
         )
-        parser.link_arguments("model.tuning.steps", "trainer.max_steps")
+        parser.link_arguments("model.tuning.steps", "trainer.max_steps", compute_fn=int)
         parser.link_arguments("seed", "data.seed")
         parser.link_arguments("seed", "model.seed")
         parser.link_arguments("model.backbone.image_size", "data.image_size", apply_on="instantiate")

@@ -117,5 +117,8 @@ def save_lora(backbone: LatentBackbone, folder: Path) -> None:
 
 def layers_of(part: nn.Module, convert: bool) -> dict[str, torch.Tensor]:
     """The LoRA weights of a network, on the host, under the names that diffusers' loaders know."""
-    found = {name: value.detach().cpu().float().contiguous() for name, value in get_peft_model_state_dict(part).items()}
+    found = {
+        name: value.detach().cpu().float().contiguous()
+        for name, value in get_peft_model_state_dict(part, save_embedding_layers=False).items()
+    }
     return dict(convert_state_dict_to_diffusers(found)) if convert else found
