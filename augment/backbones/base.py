@@ -5,6 +5,7 @@ Shapes: B images, H = W = `image_size` pixels; latents have `latent_shape` = (C,
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -243,7 +244,7 @@ class Backbone(nn.Module, ABC):
             condition, empty = self.condition(prompts).clone(), self.unconditional(len(prompts)).clone()
 
             def network(z: Tensor, time: float, embeddings: Tensor | None) -> Tensor:
-                negative = None if embeddings is None else Condition(embeddings, empty.pooled)
+                negative = None if embeddings is None else replace(empty, embeddings=embeddings)
                 return guided(self._counted, z, time, condition, negative, guidance)
 
             noise, optimised = walk(network, clean=z.clone(), embeddings=empty.embeddings)

@@ -1,7 +1,7 @@
 """What does the network say under guidance? Both branches in one call, and the prompts that hold at each time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -60,6 +60,5 @@ class Guide:
         """The guided output for z [B, C, h, w] at one time, which belongs to the step of this number."""
         negative = self.negative if self.low <= time <= self.high else None
         if negative is not None and self.embeddings is not None:
-            own = self.embeddings[:, number].to(negative.embeddings)
-            negative = Condition(own, negative.pooled)
+            negative = replace(negative, embeddings=self.embeddings[:, number].to(negative.embeddings))
         return guided(predict, z, time, self.first if time >= self.switch else self.late, negative, self.guidance)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from augment.backbones.base import Backbone
 from augment.backbones.checkpoint import Adapter, adapt, check_family, find_adapters, load_pipeline, locate
+from augment.backbones.distilled import check_parts, check_undistilled
 from augment.backbones.start import Condition, join
 from augment.errors import UserError
 
@@ -42,8 +43,11 @@ class LatentBackbone(Backbone):
         without: Mapping[str, Any],
     ) -> None:
         super().__init__()
+        family = type(self).__name__
+        check_undistilled(model, family, {})  # by its name alone, before gigabytes are fetched
         folder, identity = locate(model, variant, revision)
-        check_family(model, folder, type(self).__name__)
+        check_family(model, folder, family)
+        check_parts(model, family, folder)
         self._conditions: dict[tuple[str, torch.dtype, bool], Condition] = {}
         adapters = find_adapters(loras, embeddings)
         parts = {"variant": variant, **without}
@@ -52,14 +56,14 @@ class LatentBackbone(Backbone):
         self.identity = identity + left_out + "".join(f"+{adapter.identity}" for adapter in adapters)
         self.load()
         scale = int(self.pipeline.vae_scale_factor)
-        self.image_size = int(self.denoiser.config.sample_size) * scale if resolution is None else resolution
+        self.image_size = self.native_size if resolution is None else resolution
         grid = scale * self.grid
         if self.image_size < 1 or self.image_size % grid:
             raise UserError(
                 "backbone.resolution", f"{self.image_size} is not a multiple of {grid}", "choose one that is"
             )
         side = self.image_size // scale
-        self.latent_shape = (int(self.denoiser.config.in_channels), side, side)
+        self.latent_shape = (self.channels, side, side)
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])
 
     def load(self) -> None:
@@ -78,6 +82,16 @@ class LatentBackbone(Backbone):
         """Latents must be a multiple of this, so that the denoiser can halve or cut them."""
 
     @property
+    def native_size(self) -> int:
+        """Height and width of the images that the checkpoint was trained on, in pixels."""
+        return int(self.denoiser.config.sample_size * self.pipeline.vae_scale_factor)
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent: what the denoiser takes."""
+        return int(self.denoiser.config.in_channels)
+
+    @property
     def scheduler_config(self) -> Mapping[str, Any]:
         """The configuration of the checkpoint's own scheduler."""
         config: Mapping[str, Any] = self.pipeline.scheduler.config
@@ -85,13 +99,19 @@ class LatentBackbone(Backbone):
 
     def encode(self, images: Tensor) -> Tensor:
         """The mode of the autoencoder's posterior, shifted and scaled to unit variance."""
-        latents = self.vae.encode(images.to(self.vae.dtype)).latent_dist.mode().float()
-        return (latents - (self.vae.config.shift_factor or 0.0)) * self.vae.config.scaling_factor  # [B, C, h, w]
+        encoded = self.vae.encode(images.to(self.vae.dtype))
+        latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent  # DC-AE has one
+        return (latents.float() - self._shift) * self.vae.config.scaling_factor  # [B, C, h, w]
 
     def decode(self, latents: Tensor) -> Tensor:
         """The autoencoder's decoder, clamped to the range of images."""
-        latents = latents / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
+        latents = latents / self.vae.config.scaling_factor + self._shift
         return self.vae.decode(latents.to(self.vae.dtype)).sample.float().clamp(-1, 1)  # [B, 3, H, W]
+
+    @property
+    def _shift(self) -> float:
+        """Mean of the autoencoder's latents."""
+        return float(self.vae.config.get("shift_factor") or 0.0)
 
     def condition(self, prompts: Sequence[str]) -> Condition:
         """Text embeddings; a prompt is encoded once in the backbone's life. The empty one is the unconditional one."""
