@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augment.backbones.checkpoint import read_index
 from augment.errors import UserError
 from augment.runtime.json_files import read_object
 
@@ -60,13 +59,13 @@ def check_parts(model: str, family: str, folder: Path) -> None:
     """
     if family not in UNDISTILLED:
         return
-    check_undistilled(model, family, read_index(folder))
+    check_undistilled(model, family, read_object(folder / "model_index.json", "backbone.model", "download it again"))
     for part, file, key, reason in (
         ("transformer", "config.json", "guidance_embeds", "its network is told the guidance"),
         ("scheduler", "scheduler_config.json", "stochastic_sampling", "its steps add noise"),
     ):
         path = folder / part / file
-        if path.is_file() and read_object(path, "backbone.model", "download it again", {}).get(key):
+        if path.is_file() and read_object(path, "backbone.model", "download it again").get(key):
             raise distilled(model, family, f"{reason} (`{key}` in {part}/{file})")
 
 

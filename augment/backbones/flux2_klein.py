@@ -1,7 +1,6 @@
 """FLUX.2 klein base: rectified flow on patches of the autoencoder's latents, and Qwen3 for the prompts."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from diffusers import Flux2KleinPipeline
@@ -51,23 +50,18 @@ class Flux2Klein(LatentBackbone):
             self.identity += f"-tokens{prompt_tokens}"
 
     @property
-    def denoiser(self) -> Any:
-        """The transformer."""
-        return self.pipeline.transformer
-
-    @property
     def native_size(self) -> int:
         """What the pipeline makes if it is not told a size."""
-        return int(self.pipeline.default_sample_size * self.pipeline.vae_scale_factor)
+        return 128 * self.scale
 
     @property
     def channels(self) -> int:
         """The autoencoder's own."""
-        return int(self.pipeline.vae.config.latent_channels)
+        return int(self.vae_config["latent_channels"])
 
     def encode(self, images: Tensor) -> Tensor:
         """The mode of the autoencoder's posterior, scaled by its batch norm [B, C, h, w]."""
-        patches = self._cut(self.vae.encode(images.to(self.vae.dtype)).latent_dist.mode().float())
+        patches = self._cut(self._encoder().encode(images.to(self.vae.dtype)).latent_dist.mode().float())
         mean, std = self._scale()
         return self._join((patches - mean) / std)
 
@@ -105,7 +99,7 @@ class Flux2Klein(LatentBackbone):
         """Mean and standard deviation of each channel of the patches, float32 [1, 4 C, 1, 1]."""
         norm = self.vae.bn
         mean, variance = (part.float().view(1, -1, 1, 1) for part in (norm.running_mean, norm.running_var))
-        return mean, (variance + self.vae.config.batch_norm_eps).sqrt()
+        return mean, (variance + self.vae_config["batch_norm_eps"]).sqrt()
 
     def _cut(self, latents: Tensor) -> Tensor:
         return self.pipeline._patchify_latents(latents)

@@ -1,24 +1,35 @@
 """What the Stable Diffusion families share: an autoencoder before the denoiser, and text encoders beside it."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from augment.backbones.base import Backbone
-from augment.backbones.checkpoint import Adapter, adapt, check_family, find_adapters, load_pipeline, locate
+from augment.backbones.checkpoint import (
+    Adapter,
+    adapt,
+    check_family,
+    find_adapters,
+    load_pipeline,
+    locate,
+)
 from augment.backbones.distilled import check_parts, check_undistilled
+from augment.backbones.settings import read_config, read_settings
 from augment.backbones.start import Condition, join
 from augment.errors import UserError
 
 
 class LatentBackbone(Backbone):
     """A text-to-image model that denoises an autoencoder's latents; one child per family.
+
+    Attributes:
+        denoiser_part: What the pipeline calls the denoiser.
 
     Args:
         pipeline: diffusers' class for the family.
@@ -30,6 +41,8 @@ class LatentBackbone(Backbone):
         embeddings: Textual-inversion embeddings.
         without: Parts of the pipeline that are not loaded.
     """
+
+    denoiser_part: str = "transformer"
 
     def __init__(
         self,
@@ -52,10 +65,11 @@ class LatentBackbone(Backbone):
         adapters = find_adapters(loras, embeddings)
         parts = {"variant": variant, **without}
         self._read = partial(read_pipeline, pipeline, model, folder, parts, adapters)  # no closure: it can be pickled
+        self.config, self.vae_config = (read_config(model, folder, part) for part in (self.denoiser_part, "vae"))
+        self.settings = read_settings(pipeline, model, folder)
         left_out = "".join(f"-{part}" for part in without if part.startswith("text_encoder"))
         self.identity = identity + left_out + "".join(f"+{adapter.identity}" for adapter in adapters)
-        self.load()
-        scale = int(self.pipeline.vae_scale_factor)
+        scale = self.scale
         self.image_size = self.native_size if resolution is None else resolution
         grid = scale * self.grid
         if self.image_size < 1 or self.image_size % grid:
@@ -66,15 +80,77 @@ class LatentBackbone(Backbone):
         self.latent_shape = (self.channels, side, side)
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])
 
+    def read(self, dtype: torch.dtype) -> Any:
+        """The checkpoint with its adapters, from disk."""
+        return self._read(dtype)
+
+    @property
+    def denoiser(self) -> Any:
+        """The network that predicts noise or velocity."""
+        return getattr(self.pipeline, self.denoiser_part)
+
+    @property
+    def vae(self) -> Any:
+        """The autoencoder."""
+        return self.pipeline.vae
+
+    @property
+    def scale(self) -> int:
+        """Pixels that one place of a latent stands for, in height and in width."""
+        widths = self.vae_config.get("encoder_block_out_channels") or self.vae_config["block_out_channels"]  # DC-AE's
+        return int(2 ** (len(widths) - 1))
+
     def load(self) -> None:
-        """Read all networks from disk."""
-        self.pipeline = self._read()
-        self.networks = nn.ModuleList(
-            part.float().eval().requires_grad_(False)  # whatever precision the files are in
-            for part in self.pipeline.components.values()
-            if isinstance(part, nn.Module)
-        )
-        self.vae = self.pipeline.vae
+        """Read the weights; those that are offloaded stay in host memory until they are called."""
+        place = self.device
+        if self.waiting:
+            self._place = torch.device("cpu")
+        super().load()
+        self._place = place
+        self._wait()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the networks, unless they are offloaded: then only the place where they are called is new."""
+        before, place = self._place, fn(torch.empty(0, device=self._place)).device
+        if not (self.offloaded and place.type != "cpu"):
+            return super()._apply(fn, recurse)
+        self._place = place
+        if self._pipeline is not None and place != before:
+            self._wait()
+        return self
+
+    @property
+    def waiting(self) -> bool:
+        """Whether networks wait in host memory."""
+        return self.offloaded and self._place.type != "cpu"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute."""
+        return self._place
+
+    def _wait(self) -> None:
+        """Let accelerate's hooks bring each network to its device when it is called, and the one before it back."""
+        if self.waiting:
+            self._pipeline.enable_model_cpu_offload(device=self._place)
+
+    def keep(self, prompts: Iterable[str]) -> None:
+        """Encode these prompts and the empty one, and give back the memory of the text encoders."""
+        self.condition(["", *prompts])
+        self._drop(name for name in self.pipeline.components if name.startswith("text_encoder"))
+
+    def finish_encoding(self) -> None:
+        """Give back the memory of the autoencoder's encoder."""
+        self.vae.encoder = None
+
+    def _drop(self, names: Iterable[str]) -> None:
+        for name in names:
+            setattr(self.pipeline, name, None)
+        parts = self.pipeline.components.values()
+        self.networks = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
+        self._wait()  # hooks held on to what is gone
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @property
     @abstractmethod
@@ -84,42 +160,50 @@ class LatentBackbone(Backbone):
     @property
     def native_size(self) -> int:
         """Height and width of the images that the checkpoint was trained on, in pixels."""
-        return int(self.denoiser.config.sample_size * self.pipeline.vae_scale_factor)
+        return int(self.config["sample_size"] * self.scale)
 
     @property
     def channels(self) -> int:
         """Channels of a latent: what the denoiser takes."""
-        return int(self.denoiser.config.in_channels)
+        return int(self.config["in_channels"])
 
     @property
     def scheduler_config(self) -> Mapping[str, Any]:
         """The configuration of the checkpoint's own scheduler."""
-        config: Mapping[str, Any] = self.pipeline.scheduler.config
+        config: Mapping[str, Any] = self.settings.scheduler.config
         return config
 
     def encode(self, images: Tensor) -> Tensor:
         """The mode of the autoencoder's posterior, shifted and scaled to unit variance."""
-        encoded = self.vae.encode(images.to(self.vae.dtype))
+        encoded = self._encoder().encode(images.to(self.vae.dtype))
         latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent  # DC-AE has one
-        return (latents.float() - self._shift) * self.vae.config.scaling_factor  # [B, C, h, w]
+        return (latents.float() - self._shift) * self.vae_config["scaling_factor"]  # [B, C, h, w]
 
     def decode(self, latents: Tensor) -> Tensor:
         """The autoencoder's decoder, clamped to the range of images."""
-        latents = latents / self.vae.config.scaling_factor + self._shift
+        latents = latents / self.vae_config["scaling_factor"] + self._shift
         return self.vae.decode(latents.to(self.vae.dtype)).sample.float().clamp(-1, 1)  # [B, 3, H, W]
 
     @property
     def _shift(self) -> float:
         """Mean of the autoencoder's latents."""
-        return float(self.vae.config.get("shift_factor") or 0.0)
+        return float(self.vae_config.get("shift_factor") or 0.0)
 
     def condition(self, prompts: Sequence[str]) -> Condition:
         """Text embeddings; a prompt is encoded once in the backbone's life. The empty one is the unconditional one."""
         how = self.dtype, torch.backends.cuda.matmul.allow_tf32  # what rounds an embedding
         for prompt in dict.fromkeys(prompts):
             if (prompt, *how) not in self._conditions:
+                if self.pipeline.text_encoder is None:
+                    self.load()
                 self._conditions[(prompt, *how)] = self.encode_prompt(prompt)
         return join([self._conditions[(prompt, *how)].to(self.device) for prompt in prompts])
+
+    def _encoder(self) -> Any:
+        """The autoencoder, whole."""
+        if self.vae.encoder is None:
+            self.load()
+        return self.vae
 
     @abstractmethod
     def encode_prompt(self, prompt: str) -> Condition:
@@ -132,8 +216,16 @@ def read_pipeline(
     folder: Path,
     parts: Mapping[str, Any],
     adapters: Sequence[Adapter],
+    dtype: torch.dtype,
 ) -> Any:
-    """The checkpoint with its adapters, from disk."""
-    loaded = load_pipeline(pipeline, model, folder, **parts)
+    """The checkpoint with its adapters, from disk.
+
+    LoRA weights are added in float32 and rounded with what they are added to, once; all others are read in `dtype`.
+    """
+    loaded = load_pipeline(pipeline, model, folder, torch.float32 if adapters else dtype, **parts)
     adapt(loaded, adapters)
+    for part in loaded.components.values():
+        if isinstance(part, nn.Module):
+            for weight in part.parameters():  # buffers stay: rotary frequencies would suffer from rounding
+                weight.data = weight.data.to(dtype)
     return loaded

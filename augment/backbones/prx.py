@@ -1,7 +1,5 @@
 """PRX: rectified flow in the latents of Flux's autoencoder or of DC-AE, and T5Gemma for the prompts."""
 
-from typing import Any
-
 import torch
 from diffusers import PRXPipeline
 from diffusers.utils import is_ftfy_available
@@ -38,19 +36,14 @@ class PRX(LatentBackbone):
         super().__init__(PRXPipeline, model, variant, revision, resolution, (), (), {})
 
     @property
-    def denoiser(self) -> Any:
-        """The transformer."""
-        return self.pipeline.transformer
-
-    @property
     def grid(self) -> int:
         """The transformer cuts latents into patches."""
-        return int(self.denoiser.config.patch_size)
+        return int(self.config["patch_size"])
 
     @property
     def native_size(self) -> int:
         """The checkpoint names it."""
-        return int(self.pipeline.config.default_sample_size)
+        return int(self.settings.default_sample_size)
 
     def encode_prompt(self, prompt: str) -> Condition:
         """T5Gemma's embeddings of the cleaned prompt [1, S, D], padded as far as its tokenizer does."""

@@ -1,7 +1,6 @@
 """Z-Image: rectified flow in Flux's latents, told how clean they are, and Qwen3 for the prompts."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from diffusers import ZImagePipeline
@@ -50,11 +49,6 @@ class ZImage(LatentBackbone):
         self.prompt_tokens = prompt_tokens
         if prompt_tokens != 512:
             self.identity += f"-tokens{prompt_tokens}"
-
-    @property
-    def denoiser(self) -> Any:
-        """The transformer."""
-        return self.pipeline.transformer
 
     def encode_prompt(self, prompt: str) -> Condition:
         """Qwen3's last layer but one [1, S, D], the same S for all prompts; the mask says how much of it is prompt."""

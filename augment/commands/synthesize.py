@@ -122,12 +122,14 @@ class SynthesisCLI(OutputCLI):
         add_switch(parser, "skip_bad", "Pass over unreadable images.")
         add_switch(parser, "overwrite", "Delete another dataset in the output folder.")
         add_switch(parser, "compile", "Compile the denoiser: a slow start, then faster; for long runs.")
+        add_switch(parser, "offload", "Keep networks in host memory while not in use; slower, for small devices.")
         add_switch(parser, "profile", "Print where the seconds went; waits for the device after each stage.")
         for name in ("method", "shots", "seed", "classes", "skip_bad"):
             parser.link_arguments(name, f"data.{name}")
         parser.link_arguments("per_class", "data.plan.per_class")
         parser.link_arguments("batch_size", "data.plan.batch_size")
         parser.link_arguments("compile", "model.compile")
+        parser.link_arguments("offload", "model.offload")
         parser.set_defaults(
             {
                 "model.backbone": {"class_path": "augment.backbones.stable_diffusion.StableDiffusion"},
