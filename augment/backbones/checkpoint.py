@@ -11,8 +11,10 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
 
+import torch
 from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
 
 from augment.backbones.families import FAMILIES
 from augment.errors import UserError
@@ -78,6 +80,22 @@ def check_family(model: str, folder: Path, family: str) -> None:
             f"convert it on a machine where you trust it: "
             f"{found}.from_pretrained('{model}', use_safetensors=False).save_pretrained('FOLDER')",
         )
+    for file in folder.rglob("*.safetensors"):
+        check_weights(model, file)
+
+
+def check_weights(model: str, file: Path) -> None:
+    """Refuse a file of weights that is cut off or broken; its numbers are read later, when they are needed.
+
+    Raises:
+        UserError: Naming the file.
+    """
+    try:
+        with safe_open(file, "pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        problem = f"'{model}' has a broken file {file.name} in {file.parent.name} ({shorten(str(error), 160)})"
+        raise UserError("backbone.model", problem, "mend the folder, or download it again") from error
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -91,13 +109,16 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 @quietly()
-def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, **components: Any) -> DiffusionPipeline:
+def load_pipeline(
+    pipeline: type[DiffusionPipeline], model: str, folder: Path, dtype: torch.dtype, **components: Any
+) -> DiffusionPipeline:
     """Load the folder with diffusers' own pipeline class.
 
     Args:
         pipeline: The class.
         model: The name that the user gave.
         folder: Where it lies.
+        dtype: What all weights are read in, whatever the files hold; nothing is widened on the way.
         components: Parts to be left out (None), and the variant of the files.
 
     Raises:
@@ -107,7 +128,12 @@ def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, *
     absent = {part: None for part, source in index.items() if source == [None, None]}  # optional for the checkpoint
     try:
         return pipeline.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **(absent | components)
+            folder,
+            torch_dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            **(absent | components),
         )
     except ImportError as error:
         raise UserError(

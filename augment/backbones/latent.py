@@ -1,10 +1,10 @@
 """What the Stable Diffusion families share: an autoencoder before the denoiser, and text encoders beside it."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import DiffusionPipeline
@@ -20,6 +20,8 @@ from augment.backbones.checkpoint import (
     load_pipeline,
     locate,
 )
+from augment.backbones.distilled import check_parts, check_undistilled
+from augment.backbones.settings import read_config, read_settings
 from augment.backbones.start import Condition, join
 from augment.backbones.tuned import read_tuned
 from augment.errors import UserError
@@ -27,6 +29,9 @@ from augment.errors import UserError
 
 class LatentBackbone(Backbone):
     """A text-to-image model that denoises an autoencoder's latents; one child per family.
+
+    Attributes:
+        denoiser_part: What the pipeline calls the denoiser.
 
     Args:
         pipeline: diffusers' class for the family.
@@ -41,11 +46,11 @@ class LatentBackbone(Backbone):
 
     Attributes:
         checkpoint: Names the weights as `identity` does, without what tuning added.
-        tuned: What tuning added, if anything.
         learns_words: Whether the family reads textual-inversion embeddings.
     """
 
     learns_words: ClassVar[bool] = False
+    denoiser_part: str = "transformer"
 
     def __init__(
         self,
@@ -60,8 +65,11 @@ class LatentBackbone(Backbone):
         tuned: str | None = None,
     ) -> None:
         super().__init__()
+        family = type(self).__name__
+        check_undistilled(model, family, {})  # by its name alone, before gigabytes are fetched
         folder, identity = locate(model, variant, revision)
-        check_family(model, folder, type(self).__name__)
+        check_family(model, folder, family)
+        check_parts(model, family, folder)
         self._conditions: dict[tuple[str, torch.dtype, bool], Condition] = {}
         adapters = find_adapters(loras, embeddings)
         left_out = "".join(f"-{part}" for part in without if part.startswith("text_encoder"))
@@ -74,27 +82,90 @@ class LatentBackbone(Backbone):
             adapters += added
         parts = {"variant": variant, **without}
         self._read = partial(read_pipeline, pipeline, model, folder, parts, adapters)  # no closure: it can be pickled
-        self.load()
-        scale = int(self.pipeline.vae_scale_factor)
-        self.image_size = int(self.denoiser.config.sample_size) * scale if resolution is None else resolution
+        self.config, self.vae_config = (read_config(model, folder, part) for part in (self.denoiser_part, "vae"))
+        self.settings = read_settings(pipeline, model, folder)
+        scale = self.scale
+        self.image_size = self.native_size if resolution is None else resolution
         grid = scale * self.grid
         if self.image_size < 1 or self.image_size % grid:
             raise UserError(
                 "backbone.resolution", f"{self.image_size} is not a multiple of {grid}", "choose one that is"
             )
         side = self.image_size // scale
-        self.latent_shape = (int(self.denoiser.config.in_channels), side, side)
+        self.latent_shape = (self.channels, side, side)
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])
 
+    def read(self, dtype: torch.dtype) -> Any:
+        """The checkpoint with its adapters, from disk."""
+        return self._read(dtype)
+
+    @property
+    def denoiser(self) -> Any:
+        """The network that predicts noise or velocity."""
+        return getattr(self.pipeline, self.denoiser_part)
+
+    @property
+    def vae(self) -> Any:
+        """The autoencoder."""
+        return self.pipeline.vae
+
+    @property
+    def scale(self) -> int:
+        """Pixels that one place of a latent stands for, in height and in width."""
+        widths = self.vae_config.get("encoder_block_out_channels") or self.vae_config["block_out_channels"]  # DC-AE's
+        return int(2 ** (len(widths) - 1))
+
     def load(self) -> None:
-        """Read all networks from disk."""
-        self.pipeline = self._read()
-        self.networks = nn.ModuleList(
-            part.float().eval().requires_grad_(False)  # whatever precision the files are in
-            for part in self.pipeline.components.values()
-            if isinstance(part, nn.Module)
-        )
-        self.vae = self.pipeline.vae
+        """Read the weights; those that are offloaded stay in host memory until they are called."""
+        place = self.device
+        if self.waiting:
+            self._place = torch.device("cpu")
+        super().load()
+        self._place = place
+        self._wait()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the networks, unless they are offloaded: then only the place where they are called is new."""
+        before, place = self._place, fn(torch.empty(0, device=self._place)).device
+        if not (self.offloaded and place.type != "cpu"):
+            return super()._apply(fn, recurse)
+        self._place = place
+        if self._pipeline is not None and place != before:
+            self._wait()
+        return self
+
+    @property
+    def waiting(self) -> bool:
+        """Whether networks wait in host memory."""
+        return self.offloaded and self._place.type != "cpu"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute."""
+        return self._place
+
+    def _wait(self) -> None:
+        """Let accelerate's hooks bring each network to its device when it is called, and the one before it back."""
+        if self.waiting:
+            self._pipeline.enable_model_cpu_offload(device=self._place)
+
+    def keep(self, prompts: Iterable[str]) -> None:
+        """Encode these prompts and the empty one, and give back the memory of the text encoders."""
+        self.condition(["", *prompts])
+        self._drop(name for name in self.pipeline.components if name.startswith("text_encoder"))
+
+    def finish_encoding(self) -> None:
+        """Give back the memory of the autoencoder's encoder."""
+        self.vae.encoder = None
+
+    def _drop(self, names: Iterable[str]) -> None:
+        for name in names:
+            setattr(self.pipeline, name, None)
+        parts = self.pipeline.components.values()
+        self.networks = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
+        self._wait()  # hooks held on to what is gone
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @property
     @abstractmethod
@@ -102,32 +173,56 @@ class LatentBackbone(Backbone):
         """Latents must be a multiple of this, so that the denoiser can halve or cut them."""
 
     @property
+    def native_size(self) -> int:
+        """Height and width of the images that the checkpoint was trained on, in pixels."""
+        return int(self.config["sample_size"] * self.scale)
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent: what the denoiser takes."""
+        return int(self.config["in_channels"])
+
+    @property
     def scheduler_config(self) -> Mapping[str, Any]:
         """The configuration of the checkpoint's own scheduler."""
-        config: Mapping[str, Any] = self.pipeline.scheduler.config
+        config: Mapping[str, Any] = self.settings.scheduler.config
         return config
 
     def encode(self, images: Tensor) -> Tensor:
         """The mode of the autoencoder's posterior, shifted and scaled to unit variance."""
-        latents = self.vae.encode(images.to(self.vae.dtype)).latent_dist.mode().float()
-        return (latents - (self.vae.config.shift_factor or 0.0)) * self.vae.config.scaling_factor  # [B, C, h, w]
+        encoded = self._encoder().encode(images.to(self.vae.dtype))
+        latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent  # DC-AE has one
+        return (latents.float() - self._shift) * self.vae_config["scaling_factor"]  # [B, C, h, w]
 
     def decode(self, latents: Tensor) -> Tensor:
         """The autoencoder's decoder, clamped to the range of images."""
-        latents = latents / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
+        latents = latents / self.vae_config["scaling_factor"] + self._shift
         return self.vae.decode(latents.to(self.vae.dtype)).sample.float().clamp(-1, 1)  # [B, 3, H, W]
+
+    @property
+    def _shift(self) -> float:
+        """Mean of the autoencoder's latents."""
+        return float(self.vae_config.get("shift_factor") or 0.0)
 
     def condition(self, prompts: Sequence[str]) -> Condition:
         """Text embeddings; a prompt is encoded once in the backbone's life. The empty one is the unconditional one."""
         how = self.dtype, torch.backends.cuda.matmul.allow_tf32  # what rounds an embedding
         for prompt in dict.fromkeys(prompts):
             if (prompt, *how) not in self._conditions:
+                if self.pipeline.text_encoder is None:
+                    self.load()
                 self._conditions[(prompt, *how)] = self.encode_prompt(prompt)
         return join([self._conditions[(prompt, *how)].to(self.device) for prompt in prompts])
 
     def forget_prompts(self) -> None:
         """Encode prompts anew from here on: the text encoders have changed."""
         self._conditions.clear()
+
+    def _encoder(self) -> Any:
+        """The autoencoder, whole."""
+        if self.vae.encoder is None:
+            self.load()
+        return self.vae
 
     @abstractmethod
     def encode_prompt(self, prompt: str) -> Condition:
@@ -140,8 +235,16 @@ def read_pipeline(
     folder: Path,
     parts: Mapping[str, Any],
     adapters: Sequence[Adapter],
+    dtype: torch.dtype,
 ) -> Any:
-    """The checkpoint with its adapters, from disk."""
-    loaded = load_pipeline(pipeline, model, folder, **parts)
+    """The checkpoint with its adapters, from disk.
+
+    LoRA weights are added in float32 and rounded with what they are added to, once; all others are read in `dtype`.
+    """
+    loaded = load_pipeline(pipeline, model, folder, torch.float32 if adapters else dtype, **parts)
     adapt(loaded, adapters)
+    for part in loaded.components.values():
+        if isinstance(part, nn.Module):
+            for weight in part.parameters():  # buffers stay: rotary frequencies would suffer from rounding
+                weight.data = weight.data.to(dtype)
     return loaded

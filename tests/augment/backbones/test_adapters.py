@@ -71,7 +71,7 @@ def test_the_identity_is_the_embeddings_content(model_folder: Path, owl: Path, t
 def test_an_embedding_of_another_width_does_not_fit(model_folder: Path, tmp_path: Path) -> None:
     save_file({"<owl>": torch.ones(48)}, tmp_path / "wide.safetensors")
     with pytest.raises(UserError, match=r"backbone\.embeddings: '.*wide\.safetensors' does not fit the model") as error:
-        StableDiffusion(str(model_folder), embeddings=[str(tmp_path / "wide.safetensors")])
+        StableDiffusion(str(model_folder), embeddings=[str(tmp_path / "wide.safetensors")]).load()
     assert "\n" not in str(error.value)
 
 
