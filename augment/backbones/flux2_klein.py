@@ -8,7 +8,7 @@ from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from torch import Tensor
 
 from augment.backbones.latent import LatentBackbone
-from augment.backbones.schedule import Schedule, flow_schedule
+from augment.backbones.schedule import Schedule, flow_schedule, spread
 from augment.backbones.start import Condition
 
 
@@ -28,6 +28,7 @@ class Flux2Klein(LatentBackbone):
         resolution: Height and width of the images in pixels; by default 1024.
         loras: LoRA weights to add to the model: safetensors files, folders or Hub names.
         prompt_tokens: The length that prompts are padded or cut to, in tokens; the network sees the padding too.
+        tuned: Folder that `augment tune` wrote for this checkpoint.
     """
 
     inversions = ("euler", "fixed-point", "midpoint", "negative-prompt")
@@ -43,8 +44,9 @@ class Flux2Klein(LatentBackbone):
         resolution: int | None = None,
         loras: Sequence[str] = (),
         prompt_tokens: int = 512,
+        tuned: str | None = None,
     ) -> None:
-        super().__init__(Flux2KleinPipeline, model, variant, revision, resolution, loras, (), {})
+        super().__init__(Flux2KleinPipeline, model, variant, revision, resolution, loras, (), {}, tuned)
         self.prompt_tokens = prompt_tokens
         if prompt_tokens != 512:
             self.identity += f"-tokens{prompt_tokens}"
@@ -81,13 +83,13 @@ class Flux2Klein(LatentBackbone):
         shift = compute_empirical_mu((self.latent_shape[1] // 2) ** 2, steps)
         return flow_schedule(self.scheduler_config, steps, shift, last_sigma=1 / steps)
 
-    def predict(self, z: Tensor, time: float, condition: Condition) -> Tensor:
+    def predict(self, z: Tensor, time: float | Tensor, condition: Condition) -> Tensor:
         """The transformer's velocity, float32 [B, C, h, w]."""
         patches = self._cut(z)  # [B, 4 C, h / 2, w / 2]
         height, width = patches.shape[2:]
         velocity = self.denoiser(
             hidden_states=patches.flatten(2).transpose(1, 2).to(self.dtype),  # [B, h w / 4, 4 C]
-            timestep=torch.full((len(z),), time / self.train_steps, device=z.device),
+            timestep=spread(time, z) / self.train_steps,
             guidance=None,
             encoder_hidden_states=condition.embeddings,
             txt_ids=places(1, 1, condition.embeddings.shape[1], z.device),

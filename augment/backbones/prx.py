@@ -1,12 +1,11 @@
 """PRX: rectified flow in the latents of Flux's autoencoder or of DC-AE, and T5Gemma for the prompts."""
 
-import torch
 from diffusers import PRXPipeline
 from diffusers.utils import is_ftfy_available
 from torch import Tensor
 
 from augment.backbones.latent import LatentBackbone
-from augment.backbones.schedule import Schedule, flow_schedule
+from augment.backbones.schedule import Schedule, flow_schedule, spread
 from augment.backbones.start import Condition
 from augment.errors import UserError
 
@@ -54,11 +53,11 @@ class PRX(LatentBackbone):
         """Euler's noise levels."""
         return flow_schedule(self.scheduler_config, steps)
 
-    def predict(self, z: Tensor, time: float, condition: Condition) -> Tensor:
+    def predict(self, z: Tensor, time: float | Tensor, condition: Condition) -> Tensor:
         """The transformer's velocity, float32 [B, C, h, w]."""
         return self.denoiser(
             hidden_states=z.to(self.dtype),
-            timestep=torch.full((len(z),), time / self.train_steps, device=z.device),
+            timestep=spread(time, z) / self.train_steps,
             encoder_hidden_states=condition.embeddings,
             attention_mask=condition.mask,
         ).sample.float()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from augment.backbones.latent import LatentBackbone
-from augment.backbones.schedule import Schedule, flow_schedule
+from augment.backbones.schedule import Schedule, flow_schedule, spread
 from augment.backbones.start import Condition
 
 
@@ -27,6 +27,7 @@ class ZImage(LatentBackbone):
         resolution: Height and width of the images in pixels; by default 1024.
         loras: LoRA weights to add to the model: safetensors files, folders or Hub names.
         prompt_tokens: The longest prompt that is read, in tokens.
+        tuned: Folder that `augment tune` wrote for this checkpoint.
     """
 
     inversions = ("euler", "fixed-point", "midpoint", "negative-prompt")
@@ -44,8 +45,9 @@ class ZImage(LatentBackbone):
         resolution: int | None = None,
         loras: Sequence[str] = (),
         prompt_tokens: int = 512,
+        tuned: str | None = None,
     ) -> None:
-        super().__init__(ZImagePipeline, model, variant, revision, resolution, loras, (), {})
+        super().__init__(ZImagePipeline, model, variant, revision, resolution, loras, (), {}, tuned)
         self.prompt_tokens = prompt_tokens
         if prompt_tokens != 512:
             self.identity += f"-tokens{prompt_tokens}"
@@ -70,13 +72,13 @@ class ZImage(LatentBackbone):
         )
         return flow_schedule(config, steps, shift, last_sigma=1 / steps)
 
-    def predict(self, z: Tensor, time: float, condition: Condition) -> Tensor:
+    def predict(self, z: Tensor, time: float | Tensor, condition: Condition) -> Tensor:
         """The transformer's velocity, float32 [B, C, h, w]."""
         assert condition.mask is not None
         prompts = [row[mask] for row, mask in zip(condition.embeddings, condition.mask, strict=True)]
         outputs = self.denoiser(
             list(z.to(self.dtype).unsqueeze(2)),  # each [C, 1, h, w]: an image is a film of one frame
-            torch.full((len(z),), (self.train_steps - time) / self.train_steps, device=z.device),
+            (self.train_steps - spread(time, z)) / self.train_steps,
             prompts,
         ).sample
         return -torch.stack([output.float() for output in outputs]).squeeze(2)
