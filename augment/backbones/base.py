@@ -76,10 +76,10 @@ class Backbone(nn.Module, ABC):
         """Read the weights from disk in the precision that they run in, in place of those that are there."""
         self._place = self.device
         self._pipeline, self.networks = None, nn.ModuleList()  # not both in memory at once
-        self._pipeline = self.read(self.dtype)
-        parts = self._pipeline.components.values()
-        self.networks = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
-        self.networks.eval().requires_grad_(False).to(self._place)
+        with torch.inference_mode(False):  # gradients may have to pass through them later
+            self._pipeline = self.read(self.dtype)
+            parts = [part for part in self._pipeline.components.values() if isinstance(part, nn.Module)]
+            self.networks = nn.ModuleList(parts).eval().requires_grad_(False).to(self._place)
         self.compiled = False
 
     def cast(self, precision: Precision) -> None:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,16 +11,9 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
+from augment.backbones.adapters import find_adapters, identity_of, read_pipeline
 from augment.backbones.base import Backbone
-from augment.backbones.checkpoint import (
-    Adapter,
-    adapt,
-    check_family,
-    find_adapters,
-    identity_of,
-    load_pipeline,
-    locate,
-)
+from augment.backbones.checkpoint import check_family, locate
 from augment.backbones.distilled import check_parts, check_undistilled
 from augment.backbones.settings import read_config, read_settings
 from augment.backbones.start import Condition, join
@@ -71,17 +65,11 @@ class LatentBackbone(Backbone):
         check_family(model, folder, family)
         check_parts(model, family, folder)
         self._conditions: dict[tuple[str, torch.dtype, bool], Condition] = {}
-        adapters = find_adapters(loras, embeddings)
+        self._adapters = find_adapters(loras, embeddings)
         left_out = "".join(f"-{part}" for part in without if part.startswith("text_encoder"))
-        self.checkpoint = identity + left_out + "".join(f"+{adapter.identity}" for adapter in adapters)
-        self.identity = self.checkpoint
-        self.tuned = None if tuned is None else read_tuned(Path(tuned), self.checkpoint)
-        if self.tuned is not None:
-            added = find_adapters(self.tuned.loras, self.tuned.embeddings)
-            self.identity += f"+tuned@{identity_of(added)}"
-            adapters += added
-        parts = {"variant": variant, **without}
-        self._read = partial(read_pipeline, pipeline, model, folder, parts, adapters)  # no closure: it can be pickled
+        self.checkpoint = identity + left_out + "".join(f"+{adapter.identity}" for adapter in self._adapters)
+        self._source = partial(read_pipeline, pipeline, model, folder, {"variant": variant, **without})
+        self._add(tuned)
         self.config, self.vae_config = (read_config(model, folder, part) for part in (self.denoiser_part, "vae"))
         self.settings = read_settings(pipeline, model, folder)
         scale = self.scale
@@ -94,6 +82,28 @@ class LatentBackbone(Backbone):
         side = self.image_size // scale
         self.latent_shape = (self.channels, side, side)
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])
+
+    def _add(self, tuned: str | Path | None) -> None:
+        """Take what a tuning wrote, by file; weights are read later."""
+        self.tuned = None if tuned is None else read_tuned(Path(tuned), self.checkpoint)
+        added = find_adapters(self.tuned.loras, self.tuned.embeddings) if self.tuned else []
+        self.identity = self._named = self.checkpoint + (f"+tuned@{identity_of(added)}" if added else "")
+        self._read = partial(self._source, [*self._adapters, *added])  # no closure: it can be pickled
+
+    def with_tuning(self, tuned: str | Path | None) -> Self:
+        """The same checkpoint with what a tuning wrote, as a backbone of its own; this one stays as it is.
+
+        Args:
+            tuned: Folder of the tuning; None is the checkpoint alone.
+        """
+        own = self.identity.removeprefix(self._named)  # what the family adds
+        other = copy(self)
+        other._modules = {}  # not those of this one
+        other.networks, other._conditions = nn.ModuleList(), {}
+        other._pipeline, other.evaluations, other.compiled = None, 0, False
+        other._add(tuned)
+        other.identity += own
+        return other
 
     def read(self, dtype: torch.dtype) -> Any:
         """The checkpoint with its adapters, from disk."""
@@ -227,24 +237,3 @@ class LatentBackbone(Backbone):
     @abstractmethod
     def encode_prompt(self, prompt: str) -> Condition:
         """The condition of one prompt (one row)."""
-
-
-def read_pipeline(
-    pipeline: type[DiffusionPipeline],
-    model: str,
-    folder: Path,
-    parts: Mapping[str, Any],
-    adapters: Sequence[Adapter],
-    dtype: torch.dtype,
-) -> Any:
-    """The checkpoint with its adapters, from disk.
-
-    LoRA weights are added in float32 and rounded with what they are added to, once; all others are read in `dtype`.
-    """
-    loaded = load_pipeline(pipeline, model, folder, torch.float32 if adapters else dtype, **parts)
-    adapt(loaded, adapters)
-    for part in loaded.components.values():
-        if isinstance(part, nn.Module):
-            for weight in part.parameters():  # buffers stay: rotary frequencies would suffer from rounding
-                weight.data = weight.data.to(dtype)
-    return loaded

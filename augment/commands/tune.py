@@ -22,11 +22,8 @@ from augment.errors import UserError
 from augment.runtime.claim import check_outside
 from augment.runtime.processes import Companions
 from augment.tuning.data import TuningData
-from augment.tuning.run import describe, is_finished, tune
+from augment.tuning.run import PRECISIONS, describe, is_finished, tune
 from augment.tuning.tuner import Tuner
-
-PRECISIONS = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""What Lightning calls a training whose own weights stay float32."""
 
 
 class TuneCLI(TrainingCLI):

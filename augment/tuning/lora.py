@@ -112,7 +112,7 @@ def save_lora(backbone: LatentBackbone, folder: Path) -> None:
     denoiser = "unet" if hasattr(backbone.pipeline, "unet") else "transformer"
     parts = {denoiser: backbone.denoiser, **clip_encoders(backbone)}
     layers = {
-        f"{name}_lora_layers": layers_of(part, convert=denoiser == "unet")
+        f"{name}_lora_layers": layers_of(part, convert=denoiser == "unet" and name != denoiser)
         for name, part in parts.items()
         if has_lora(part)
     }
@@ -120,7 +120,10 @@ def save_lora(backbone: LatentBackbone, folder: Path) -> None:
 
 
 def layers_of(part: nn.Module, convert: bool) -> dict[str, torch.Tensor]:
-    """The LoRA weights of a network, on the host, under the names that diffusers' loaders know."""
+    """The LoRA weights of a network, on the host, under the names that diffusers' loaders know.
+
+    Its loader of U-Nets knows peft's names for all layers, but takes no file that has them beside its own older ones.
+    """
     found = {
         name: value.detach().cpu().float().contiguous()
         for name, value in get_peft_model_state_dict(part, save_embedding_layers=False).items()

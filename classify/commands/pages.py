@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from augment.commands.common_options import BACKBONE, CONFIG, DEVICES, IMAGES, SKIP_BAD
 from augment.commands.page import Option, Page
-from augment.commands.pages import BACKBONE, CONFIG, DEVICES, IMAGES, SKIP_BAD
 from augment.commands.presets import EMBEDDED, chosen, presets
 from augment.dataset.manifest import read_manifest
 
