@@ -15,11 +15,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from augment.backbones.flux2_klein import Flux2Klein
     from augment.backbones.pixel import PixelDiffusion
+    from augment.backbones.prx import PRX
     from augment.backbones.stable_diffusion import StableDiffusion
     from augment.backbones.stable_diffusion_3 import StableDiffusion3
     from augment.backbones.stable_diffusion_xl import StableDiffusionXL
     from augment.backbones.start import Sampler
+    from augment.backbones.z_image import ZImage
     from augment.dataset.torch_dataset import open_dataset
     from augment.dataset.verify import verify
     from augment.errors import UserError
@@ -35,8 +38,10 @@ if TYPE_CHECKING:
     from augment.synthesis.synthesizer import Synthesizer
 
 _HOMES = {
+    "PRX": "augment.backbones.prx",
     "Digits": "augment.images.sources",
     "FewShotSet": "augment.images.few_shot",
+    "Flux2Klein": "augment.backbones.flux2_klein",
     "ImageFolder": "augment.images.sources",
     "ImageSource": "augment.images.sources",
     "Inversion": "augment.inversion.inversion",
@@ -50,6 +55,7 @@ _HOMES = {
     "StableDiffusionXL": "augment.backbones.stable_diffusion_xl",
     "Synthesizer": "augment.synthesis.synthesizer",
     "UserError": "augment.errors",
+    "ZImage": "augment.backbones.z_image",
     "choose_few_shot_set": "augment.images.few_shot",
     "interpolate": "augment.mix.interpolation",
     "invert": "augment.inversion.fill",
@@ -61,8 +67,10 @@ _HOMES = {
 """Where each name lives; the rooms themselves are imported as usual."""
 
 __all__ = [
+    "PRX",
     "Digits",
     "FewShotSet",
+    "Flux2Klein",
     "ImageFolder",
     "ImageSource",
     "Inversion",
@@ -76,6 +84,7 @@ __all__ = [
     "StableDiffusionXL",
     "Synthesizer",
     "UserError",
+    "ZImage",
     "choose_few_shot_set",
     "interpolate",
     "invert",

@@ -1,22 +1,22 @@
 """What is every diffusion backbone to the outside, whatever its family? B images; `latent_shape` = (C, h, w)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from augment.backbones.guidance import Guide, guided
+from augment.backbones.abilities import check_inversion, check_null_text, check_sampler
+from augment.backbones.guidance import Guide, guided, optimised
 from augment.backbones.inversions import Forward, InversionKind, invert, null_text
 from augment.backbones.precision import DTYPES, Precision, allow_tf32
 from augment.backbones.samplers import first_order, midpoint, multistep
 from augment.backbones.schedule import Schedule
 from augment.backbones.start import Condition, Noise, Sampler, SamplerKind, Start, by_strength, steps_left
 from augment.backbones.tuned import Tuned
-from augment.errors import UserError
 
 __all__ = ["DTYPES", "Backbone", "Condition", "Noise", "Precision", "Sampler", "Start", "allow_tf32"]
 
@@ -42,6 +42,7 @@ class Backbone(nn.Module, ABC):
         tuned: What `augment tune` added, if anything.
         compiled: Whether the denoiser has been compiled since its weights were loaded.
         evaluations: Images that the denoiser has seen so far, each guidance branch counted: what costs time.
+        offloaded: Whether networks that are not in use wait in host memory; of no effect without an accelerator.
     """
 
     identity: str
@@ -56,34 +57,62 @@ class Backbone(nn.Module, ABC):
     tuned: Tuned | None = None
     compiled: bool = False
     evaluations: int = 0
+    offloaded: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList()
+        self._pipeline: Any = None
+        self._place = torch.device("cpu")
+
+    @property
+    def pipeline(self) -> Any:
+        """diffusers' pipeline with all networks, read from disk when it is first needed."""
+        if self._pipeline is None:
+            self.load()
+        return self._pipeline
+
+    def load(self) -> None:
+        """Read the weights from disk in the precision that they run in, in place of those that are there."""
+        self._place = self.device
+        self._pipeline, self.networks = None, nn.ModuleList()  # not both in memory at once
+        with torch.inference_mode(False):  # gradients may have to pass through them later
+            self._pipeline = self.read(self.dtype)
+            parts = [part for part in self._pipeline.components.values() if isinstance(part, nn.Module)]
+            self.networks = nn.ModuleList(parts).eval().requires_grad_(False).to(self._place)
+        self.compiled = False
 
     def cast(self, precision: Precision) -> None:
-        """Run the networks in this precision from now on; rounded weights are loaded anew before they are widened."""
-        dtype, device = DTYPES[precision], self.device
-        if self.dtype not in (torch.float32, dtype):
+        """Run the networks in this precision from now on; weights that are in another one are read anew."""
+        dtype = DTYPES[precision]
+        if self._pipeline is None or self.dtype != dtype:
+            self.dtype = dtype
             self.load()
-            self.to(device)
-            self.compiled = False
-        self.dtype = dtype
-        self.to(dtype)
+
+    def keep(self, prompts: Iterable[str]) -> None:
+        """Encode all prompts that will be asked for, and give back the memory of the text encoders.
+
+        Any other prompt is still understood, at the price of reading the weights again.
+        """
+
+    def finish_encoding(self) -> None:
+        """Give back the memory of the image encoder; it is read again if an image comes all the same."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the networks; those that have not been read yet will be read to there."""
+        self._place = fn(torch.empty(0, device=self._place)).device
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def prepare(self, compile: bool) -> None:
-        """Lay the networks out as their device likes best, and compile the denoiser if asked to.
-
-        Inversion and sampling do the same, so that a latent does not depend on what the process did before.
-        """
+        """Lay the networks out as their device likes best, and compile the denoiser; before each stage alike."""
+        if self._pipeline is None:
+            self.load()
         if self.device.type == "cuda":
             self.to(memory_format=torch.channels_last)
         if compile and not self.compiled:
-            self.compile_denoiser()
+            repeated = getattr(self.denoiser, "_repeated_blocks", None)  # the first calls are slow, all others faster
+            self.denoiser.compile_repeated_blocks() if repeated else self.denoiser.compile()
             self.compiled = True
-
-    def compile_denoiser(self) -> None:
-        """Compile the denoiser's repeated blocks in place: the first calls are slow, all others faster."""
-        if getattr(self.denoiser, "_repeated_blocks", None):
-            self.denoiser.compile_repeated_blocks()
-        else:
-            self.denoiser.compile()
 
     @property
     @abstractmethod
@@ -91,8 +120,8 @@ class Backbone(nn.Module, ABC):
         """The network that predicts noise or velocity."""
 
     @abstractmethod
-    def load(self) -> None:
-        """Read the weights from disk, in place of those that the networks have."""
+    def read(self, dtype: torch.dtype) -> Any:
+        """The checkpoint as diffusers' pipeline, with weights in this precision."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
@@ -125,8 +154,8 @@ class Backbone(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the networks lie."""
-        return next(self.parameters()).device
+        """Where the networks lie, or will be read to."""
+        return next((parameter.device for parameter in self.parameters()), self._place)
 
     def invert(
         self,
@@ -159,7 +188,10 @@ class Backbone(nn.Module, ABC):
         schedule, z = self.schedule(steps), latents.to(self.device, torch.float32)
         if kind == "null-text":
             walk = partial(null_text, schedule=schedule, tolerance=tolerance, iterations=iterations, forward=forward)
-            return self._null_text(z, prompts, guidance, walk)
+            check_null_text(self.dtype, guidance)
+            with torch.inference_mode(False), torch.no_grad():
+                condition, empty = self.condition(prompts).clone(), self.unconditional(len(prompts)).clone()
+                return optimised(self._counted, z.clone(), condition, empty, guidance, walk)
         condition = self.condition(prompts)
         negative = self.unconditional(len(prompts)) if guidance != 1 and kind != "negative-prompt" else None
         network = partial(guided, self._counted, condition=condition, unconditional=negative, guidance=guidance)
@@ -175,7 +207,6 @@ class Backbone(nn.Module, ABC):
             sampler: How steps are made.
 
         Raises:
-            UserError: If the family does not support the sampler.
             ValueError: If fresh noise is asked for (eta > 0) from a start without seeds.
         """
         self.check_sampler(sampler)
@@ -197,27 +228,12 @@ class Backbone(nn.Module, ABC):
         return first_order(network, self.schedule(steps), z, noise, left, sampler.eta, start.seeds or ())
 
     def check_inversion(self, kind: InversionKind) -> None:
-        """Refuse an inversion that the family does not support.
-
-        Raises:
-            UserError: Naming those that it does.
-        """
-        if kind not in self.inversions:
-            known = ", ".join(self.inversions)
-            raise UserError("inversion.kind", f"{type(self).__name__} cannot do '{kind}'", f"choose from {known}")
+        """Raise a UserError if the family does not support the inversion."""
+        check_inversion(type(self).__name__, self.inversions, kind)
 
     def check_sampler(self, sampler: Sampler) -> None:
-        """Refuse a sampler that the family does not support.
-
-        Raises:
-            UserError: Naming those that it does.
-        """
-        if sampler.kind not in self.samplers:
-            known = ", ".join(self.samplers)
-            raise UserError("sampler.kind", f"{type(self).__name__} cannot do '{sampler.kind}'", f"choose from {known}")
-        if sampler.eta > 0 and (sampler.kind != "first-order" or "dpm++" not in self.samplers):
-            needs = "needs DDIM (a model that predicts eps or v, and `sampler.kind` first-order)"
-            raise UserError("sampler.eta", f"{sampler.eta} {needs}", "leave it at 0")
+        """Raise a UserError if the family does not support the sampler."""
+        check_sampler(type(self).__name__, self.samplers, sampler)
 
     def _counted(self, z: Tensor, time: float, condition: Condition) -> Tensor:
         self.evaluations += len(z)
@@ -232,19 +248,3 @@ class Backbone(nn.Module, ABC):
             negative = self.condition(start.negative) if start.negative else self.unconditional(len(start.prompts))
         switch, low, high = (share * self.train_steps for share in (1 - start.switch, *interval))
         return Guide(first, late, switch, negative, start.unconditional, guidance, low, high)
-
-    def _null_text(self, z: Tensor, prompts: Sequence[str], guidance: float, walk: partial[Any]) -> Noise:
-        """Invert without guidance, then optimise the unconditional embeddings; Lightning's inference mode is left."""
-        if self.dtype != torch.float32:
-            raise UserError("inversion.precision", "null-text optimises by gradients, which need fp32", "use fp32")
-        if guidance == 1:
-            raise UserError("inversion.guidance", "null-text prepares for guidance, 1 is without", "give the sampler's")
-        with torch.inference_mode(False), torch.no_grad():
-            condition, empty = self.condition(prompts).clone(), self.unconditional(len(prompts)).clone()
-
-            def network(z: Tensor, time: float, embeddings: Tensor | None) -> Tensor:
-                negative = None if embeddings is None else Condition(embeddings, empty.pooled)
-                return guided(self._counted, z, time, condition, negative, guidance)
-
-            noise, optimised = walk(network, clean=z.clone(), embeddings=empty.embeddings)
-        return Noise(noise, torch.zeros(len(z), device=z.device), optimised)

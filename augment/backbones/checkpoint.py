@@ -4,15 +4,13 @@ Weights are read from safetensors only, by diffusers' own classes; every mistake
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal
+from typing import Any
 
+import torch
 from diffusers import DiffusionPipeline
-from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
 
 from augment.backbones.families import FAMILIES
 from augment.errors import UserError
@@ -78,6 +76,22 @@ def check_family(model: str, folder: Path, family: str) -> None:
             f"convert it on a machine where you trust it: "
             f"{found}.from_pretrained('{model}', use_safetensors=False).save_pretrained('FOLDER')",
         )
+    for file in folder.rglob("*.safetensors"):
+        check_weights(model, file)
+
+
+def check_weights(model: str, file: Path) -> None:
+    """Refuse a file of weights that is cut off or broken; its numbers are read later, when they are needed.
+
+    Raises:
+        UserError: Naming the file.
+    """
+    try:
+        with safe_open(file, "pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        problem = f"'{model}' has a broken file {file.name} in {file.parent.name} ({shorten(str(error), 160)})"
+        raise UserError("backbone.model", problem, "mend the folder, or download it again") from error
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -91,13 +105,16 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 @quietly()
-def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, **components: Any) -> DiffusionPipeline:
+def load_pipeline(
+    pipeline: type[DiffusionPipeline], model: str, folder: Path, dtype: torch.dtype, **components: Any
+) -> DiffusionPipeline:
     """Load the folder with diffusers' own pipeline class.
 
     Args:
         pipeline: The class.
         model: The name that the user gave.
         folder: Where it lies.
+        dtype: What all weights are read in, whatever the files hold; nothing is widened on the way.
         components: Parts to be left out (None), and the variant of the files.
 
     Raises:
@@ -107,7 +124,12 @@ def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, *
     absent = {part: None for part, source in index.items() if source == [None, None]}  # optional for the checkpoint
     try:
         return pipeline.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **(absent | components)
+            folder,
+            torch_dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            **(absent | components),
         )
     except ImportError as error:
         raise UserError(
@@ -120,81 +142,3 @@ def load_pipeline(pipeline: type[DiffusionPipeline], model: str, folder: Path, *
             f"({shorten(str(error), 160)})",
             "mend the folder, or download it again",
         ) from error
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """A file that changes a checkpoint: LoRA weights, or a textual-inversion embedding."""
-
-    argument: Literal["loras", "embeddings"]
-    name: str
-    file: Path
-
-    @property
-    def identity(self) -> str:
-        """What it adds to the identity of the weights."""
-        with self.file.open("rb") as stream:
-            return f"{self.file.stem}@{hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
-
-
-def find_adapters(loras: Sequence[str], embeddings: Sequence[str]) -> list[Adapter]:
-    """Where LoRA weights and embeddings lie, downloading them from the Hub if need be.
-
-    Args:
-        loras: Files, folders or Hub names.
-        embeddings: Files, folders or Hub names; each brings its own token.
-
-    Raises:
-        UserError: If one cannot be had, or a package for it is not installed.
-    """
-    if loras and find_spec("peft") is None:
-        raise UserError("backbone.loras", "LoRA weights need the package 'peft'", "install chm-augment[lora]")
-    found = [Adapter("loras", name, _adapter_file("loras", name)) for name in loras]
-    return found + [Adapter("embeddings", name, _adapter_file("embeddings", name)) for name in embeddings]
-
-
-def identity_of(adapters: Sequence[Adapter]) -> str:
-    """One short name for the contents of several files."""
-    return hashlib.sha256(" ".join(adapter.identity for adapter in adapters).encode()).hexdigest()[:16]
-
-
-def adapt(pipeline: Any, adapters: Sequence[Adapter]) -> None:
-    """Load adapters into a pipeline by diffusers' own loaders; LoRA weights are fused into its networks.
-
-    Raises:
-        UserError: If one does not fit the model.
-    """
-    for adapter in adapters:
-        folder, name = adapter.file.parent, adapter.file.name
-        try:
-            if adapter.argument == "loras":
-                pipeline.load_lora_weights(folder, weight_name=name, use_safetensors=True)
-                pipeline.fuse_lora()
-                pipeline.unload_lora_weights()
-            else:
-                pipeline.load_textual_inversion(folder, weight_name=name, use_safetensors=True)
-        except Exception as error:  # ValueError, KeyError, RuntimeError …: by library, all say "it does not fit"
-            raise UserError(
-                f"backbone.{adapter.argument}",
-                f"'{adapter.name}' does not fit the model ({shorten(str(error), 160)})",
-                "give one that was trained for this model",
-            ) from error
-
-
-def _adapter_file(argument: str, name: str) -> Path:
-    path = Path(name)
-    if not path.exists():
-        with one_try() as reachable:
-            try:
-                path = Path(snapshot_download(name, allow_patterns="*.safetensors"))
-            except (OSError, ValueError) as error:
-                raise out_of_reach(f"backbone.{argument}", name, reachable, error) from error
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    if len(files) != 1 or files[0].suffix != ".safetensors":
-        what = "is no safetensors file" if path.is_file() else f"holds {len(files)} safetensors files, not one"
-        raise UserError(
-            f"backbone.{argument}",
-            f"'{name}' {what}, and pickled weights are never read",
-            "name the file, or convert it",
-        )
-    return files[0]

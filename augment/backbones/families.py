@@ -5,6 +5,9 @@ FAMILIES = {
     "StableDiffusionImg2ImgPipeline": "StableDiffusion",
     "StableDiffusionXLPipeline": "StableDiffusionXL",
     "StableDiffusion3Pipeline": "StableDiffusion3",
+    "PRXPipeline": "PRX",
+    "Flux2KleinPipeline": "Flux2Klein",
+    "ZImagePipeline": "ZImage",
     "DDPMPipeline": "PixelDiffusion",
     "DDIMPipeline": "PixelDiffusion",
 }

@@ -1,12 +1,13 @@
 """What does the network say under guidance? Both branches in one call, and the prompts that hold at each time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from augment.backbones.start import Condition, join
+from augment.backbones.start import Condition, Noise, join
 
 Predict = Callable[[Tensor, float, Condition], Tensor]
 """The network's output for z [B, C, h, w] at one time under a condition of B rows."""
@@ -60,6 +61,27 @@ class Guide:
         """The guided output for z [B, C, h, w] at one time, which belongs to the step of this number."""
         negative = self.negative if self.low <= time <= self.high else None
         if negative is not None and self.embeddings is not None:
-            own = self.embeddings[:, number].to(negative.embeddings)
-            negative = Condition(own, negative.pooled)
+            negative = replace(negative, embeddings=self.embeddings[:, number].to(negative.embeddings))
         return guided(predict, z, time, self.first if time >= self.switch else self.late, negative, self.guidance)
+
+
+def optimised(
+    predict: Predict, z: Tensor, condition: Condition, empty: Condition, guidance: float, walk: Callable[..., Any]
+) -> Noise:
+    """Noise by null-text inversion, whose `walk` optimises the embeddings of the empty prompt.
+
+    Args:
+        predict: The network.
+        z: Clean latents [B, C, h, w].
+        condition: What the prompts say.
+        empty: What stands for "no prompt"; its embeddings are optimised.
+        guidance: Of the way back.
+        walk: `inversions.null_text` with its settings.
+    """
+
+    def network(z: Tensor, time: float, embeddings: Tensor | None) -> Tensor:
+        negative = None if embeddings is None else replace(empty, embeddings=embeddings)
+        return guided(predict, z, time, condition, negative, guidance)
+
+    noise, embeddings = walk(network, clean=z, embeddings=empty.embeddings)
+    return Noise(noise, torch.zeros(len(z), device=z.device), embeddings)

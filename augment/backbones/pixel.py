@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 from diffusers import DDPMPipeline
-from torch import Tensor, nn
+from torch import Tensor
 
 from augment.backbones.base import Backbone
 from augment.backbones.checkpoint import check_family, load_pipeline, locate
 from augment.backbones.schedule import Schedule, ddim_schedule, spread
+from augment.backbones.settings import read_config, read_settings
 from augment.backbones.start import Condition
 from augment.errors import UserError
 
@@ -42,27 +43,31 @@ class PixelDiffusion(Backbone):
         self.folder = folder
         check_family(model, folder, "PixelDiffusion")
         self.checkpoint = (model, folder, variant)
-        self.load()
-        config: Any = self.unet.config
+        config = read_config(model, folder, "unet")
+        self._scheduler: Mapping[str, Any] = read_settings(DDPMPipeline, model, folder).scheduler.config
         self.class_names = tuple(class_names)
         self.null_class = null_class
-        self.classes = int(config.num_class_embeds or 0)
+        self.classes = int(config["num_class_embeds"] or 0)
         self.prompts = "class" if self.classes else "none"
-        self.image_size = int(config.sample_size)
-        self.latent_shape = (int(config.in_channels), self.image_size, self.image_size)
-        if config.in_channels != 3:
+        self.image_size = int(config["sample_size"])
+        self.latent_shape = (int(config["in_channels"]), self.image_size, self.image_size)
+        if config["in_channels"] != 3:
             raise UserError(
                 "backbone.model",
-                f"'{model}' makes images of {config.in_channels} channels, and RGB is needed",
+                f"'{model}' makes images of {config['in_channels']} channels, and RGB is needed",
                 "give a model of RGB images",
             )
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])
 
-    def load(self) -> None:
-        """Read the network from disk."""
+    def read(self, dtype: torch.dtype) -> Any:
+        """The checkpoint, from disk."""
         model, folder, variant = self.checkpoint
-        self.pipeline: Any = load_pipeline(DDPMPipeline, model, folder, variant=variant)
-        self.unet: nn.Module = self.pipeline.unet.float().eval().requires_grad_(False)  # whatever the files are in
+        return load_pipeline(DDPMPipeline, model, folder, dtype, variant=variant)
+
+    @property
+    def unet(self) -> Any:
+        """The U-Net."""
+        return self.pipeline.unet
 
     @property
     def denoiser(self) -> Any:
@@ -72,8 +77,7 @@ class PixelDiffusion(Backbone):
     @property
     def scheduler_config(self) -> Mapping[str, Any]:
         """The configuration of the checkpoint's own scheduler."""
-        config: Mapping[str, Any] = self.pipeline.scheduler.config
-        return config
+        return self._scheduler
 
     def encode(self, images: Tensor) -> Tensor:
         """The images themselves."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
@@ -204,16 +205,21 @@ def ddim_schedule(config: Mapping[str, Any], steps: int, pixels: bool = False) -
     )
 
 
-def flow_schedule(config: Mapping[str, Any], steps: int, shift: float | None = None) -> Schedule:
+def flow_schedule(
+    config: Mapping[str, Any], steps: int, shift: float | None = None, last_sigma: float | None = None
+) -> Schedule:
     """The levels that diffusers' FlowMatchEulerDiscreteScheduler visits, with the checkpoint's shift.
 
     Args:
         config: The configuration of the checkpoint's scheduler.
         steps: Steps of the sampler.
         shift: The resolution's shift (`mu`) for checkpoints that shift dynamically.
+        last_sigma: The last level with noise, before it is shifted, in families whose pipelines go there from 1 in
+            equal parts; by default the scheduler's own spacing.
     """
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
-    scheduler.set_timesteps(steps, mu=shift)
+    sigmas = None if last_sigma is None else np.linspace(1.0, last_sigma, steps)
+    scheduler.set_timesteps(steps, sigmas=sigmas, mu=shift)
     times = [*scheduler.timesteps.tolist(), 0.0]
     levels = [
         Level(time, 1 - sigma, sigma) for time, sigma in zip(times, scheduler.sigmas.double().tolist(), strict=True)

@@ -31,6 +31,7 @@ class StableDiffusion(LatentBackbone):
     inversions = ("ddim", "fixed-point", "null-text", "negative-prompt")
     samplers = ("first-order", "dpm++")
     learns_words = True
+    denoiser_part = "unet"
 
     def __init__(
         self,
@@ -53,14 +54,9 @@ class StableDiffusion(LatentBackbone):
         return self.pipeline.unet
 
     @property
-    def denoiser(self) -> Any:
-        """The U-Net."""
-        return self.unet
-
-    @property
     def grid(self) -> int:
         """The U-Net halves its input once per level below the first."""
-        return int(2 ** (len(self.unet.config.block_out_channels) - 1))
+        return int(2 ** (len(self.config["block_out_channels"]) - 1))
 
     def encode_prompt(self, prompt: str) -> Condition:
         """CLIP text embeddings [1, S, D]."""

@@ -1,7 +1,6 @@
 """Stable Diffusion 3 and 3.5: rectified flow in 16 latent channels, two CLIP encoders and an optional T5."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from diffusers import StableDiffusion3Pipeline
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
@@ -49,14 +48,9 @@ class StableDiffusion3(LatentBackbone):
             self.identity += f"-tokens{prompt_tokens}"
 
     @property
-    def denoiser(self) -> Any:
-        """The transformer."""
-        return self.pipeline.transformer
-
-    @property
     def grid(self) -> int:
         """The transformer cuts latents into patches."""
-        return int(self.denoiser.config.patch_size)
+        return int(self.config["patch_size"])
 
     def encode_prompt(self, prompt: str) -> Condition:
         """CLIP's and T5's embeddings one after the other [1, S, D], and CLIP's pooled ones [1, P]."""

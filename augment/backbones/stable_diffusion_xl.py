@@ -1,13 +1,11 @@
 """Stable Diffusion XL: two text encoders, a U-Net that is told the image's size, DDIM."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor
 
-from augment.backbones.base import Precision
 from augment.backbones.latent import LatentBackbone
 from augment.backbones.schedule import Schedule, ddim_schedule, spread
 from augment.backbones.start import Condition
@@ -28,6 +26,7 @@ class StableDiffusionXL(LatentBackbone):
 
     inversions = ("ddim", "fixed-point", "null-text", "negative-prompt")
     samplers = ("first-order", "dpm++")
+    denoiser_part = "unet"
 
     def __init__(
         self,
@@ -52,25 +51,20 @@ class StableDiffusionXL(LatentBackbone):
         )
 
     @property
-    def denoiser(self) -> Any:
-        """The U-Net."""
-        return self.pipeline.unet
-
-    @property
     def grid(self) -> int:
         """The U-Net halves its input once per level below the first."""
-        return int(2 ** (len(self.denoiser.config.block_out_channels) - 1))
+        return int(2 ** (len(self.config["block_out_channels"]) - 1))
 
-    def cast(self, precision: Precision) -> None:
-        """Run the networks in this precision; the autoencoder stays float32 where fp16 would overflow it."""
-        super().cast(precision)
-        if precision == "fp16" and self.vae.config.force_upcast:
+    def load(self) -> None:
+        """Read all networks; the autoencoder computes in float32 where fp16 would overflow it."""
+        super().load()
+        if self.dtype == torch.float16 and self.vae_config["force_upcast"]:
             self.vae.to(torch.float32)
 
     def encode_prompt(self, prompt: str) -> Condition:
         """Both encoders' embeddings side by side [1, S, D], and the second one's pooled ones [1, P]."""
         row, _, pooled, _ = self.pipeline.encode_prompt(prompt, device=self.device, do_classifier_free_guidance=False)
-        if not prompt and self.pipeline.config.force_zeros_for_empty_prompt:
+        if not prompt and self.settings.config.force_zeros_for_empty_prompt:
             return Condition(torch.zeros_like(row), torch.zeros_like(pooled))
         return Condition(row, pooled)
 

@@ -1,6 +1,6 @@
 """What goes into a sampler and what comes out of an inversion: starts, conditions, settings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal, Self
@@ -133,34 +133,30 @@ class Condition:
     Attributes:
         embeddings: Embeddings of the prompts [B, S, D]; the class index [B] where a model knows classes and no text.
         pooled: Embeddings of the prompts as a whole [B, P], where the family uses it.
+        mask: Which of the S embeddings belong to the prompt, bool [B, S], where the family uses it.
     """
 
     embeddings: Tensor
     pooled: Tensor | None = None
+    mask: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         """The same condition on another device."""
-        return replace(
-            self,
-            embeddings=self.embeddings.to(device),
-            pooled=None if self.pooled is None else self.pooled.to(device),
-        )
+        return self._each(lambda tensor: tensor.to(device))
 
     def clone(self) -> Self:
         """A copy that shares no memory; made outside of inference mode, it can be differentiated through."""
-        return replace(
-            self,
-            embeddings=self.embeddings.clone(),
-            pooled=None if self.pooled is None else self.pooled.clone(),
-        )
+        return self._each(torch.clone)
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> Self:
+        given = {name: part for name, part in vars(self).items() if part is not None}
+        return replace(self, **{name: function(part) for name, part in given.items()})
 
 
 def join(conditions: Sequence[Condition]) -> Condition:
     """The rows of all conditions, one below the other."""
-    pooled = [condition.pooled for condition in conditions if condition.pooled is not None]
-    return Condition(
-        torch.cat([condition.embeddings for condition in conditions]), torch.cat(pooled) if pooled else None
-    )
+    given = [name for name, part in vars(conditions[0]).items() if part is not None]
+    return Condition(**{name: torch.cat([getattr(one, name) for one in conditions]) for name in given})
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ OF_A_RUN = (
     SKIP_BAD,
     Option("profile", "Print where the seconds went.", rare=True),
     Option("compile", "Compile the denoiser: slow to start, then faster.", rare=True),
+    Option("offload", "Keep networks in host memory while not in use.", rare=True),
     *RARE,
 )
 OF_A_DATASET = (

@@ -102,7 +102,7 @@ PRETRAIN = Page(
             Option(
                 "autoencoder", "Folder of a model whose autoencoder is used again.", sets="model.init_args.autoencoder"
             ),
-            Option("skip_bad", "Pass over images that cannot be read.", sets="data.skip_bad"),
+            Option("skip_bad", "Pass over images that cannot be read.", sets="data.skip_bad", value="true"),
             Option("logger", rare=True),
             Option("model", rare=True),
             Option("data", rare=True),
@@ -130,13 +130,16 @@ TUNE = Page(
             Option("shots", "Real images per class that may be used.", "5", "data.shots"),
             Option("classes", "Tune on images of these classes only.", "all", "data.classes", many=True, rare=True),
             Option("crop", "Random crops keep at least this share of a side.", "1", "model.tuning.crop"),
-            Option("flip", "Mirror every other image.", sets="model.tuning.flip"),
+            Option("flip", "Mirror every other image.", sets="model.tuning.flip", value="true"),
         ),
         "what is trained": (
             Option("rank", "Rank of the LoRA weights.", "16", "model.tuning.lora.rank"),
             Option("layers", "Which layers get them: attention, or all.", "attention", "model.tuning.lora.layers"),
             Option(
-                "text_encoders", "Give CLIP text encoders LoRA weights too.", sets="model.tuning.lora.text_encoders"
+                "text_encoders",
+                "Give CLIP text encoders LoRA weights too.",
+                sets="model.tuning.lora.text_encoders",
+                value="true",
             ),
             Option("prior_images", "Images per class that must not be forgotten.", "0", "model.tuning.prior_images"),
         ),
@@ -149,8 +152,10 @@ TUNE = Page(
             Option("seed", "Chooses the real images; draws weights and noise.", "0"),
             DEVICES,
             Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "100"),
-            Option("gradient_checkpointing", "Slower, with less memory.", sets="model.gradient_checkpointing"),
-            Option("skip_bad", rare=True, sets="data.skip_bad"),
+            Option(
+                "gradient_checkpointing", "Slower, with less memory.", sets="model.gradient_checkpointing", value="true"
+            ),
+            Option("skip_bad", rare=True, sets="data.skip_bad", value="true"),
             Option("logger", rare=True),
             *RARE,
         ),

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from huggingface_hub import hf_hub_download
 
+from augment.backbones.distilled import check_undistilled
 from augment.backbones.families import FAMILIES
 from augment.backbones.tuned import prompt_for_tuning, read_tuning
 from augment.errors import UserError
@@ -70,6 +71,9 @@ LIKE = {
     "StableDiffusion": "sd15",
     "StableDiffusionXL": "sdxl",
     "StableDiffusion3": "sd35-medium",
+    "PRX": "prx",
+    "Flux2Klein": "flux2-klein",
+    "ZImage": "z-image",
     "PixelDiffusion": "ddpm-cifar10",
 }
 """The preset whose settings a family's other checkpoints are run with."""
@@ -152,19 +156,21 @@ def preset_like(checkpoint: str) -> Preset:
         checkpoint: A folder, or a name on the Hugging Face Hub.
 
     Raises:
-        UserError: If nothing is there, or no family can run it.
+        UserError: If nothing is there, no family can run it, or it is distilled.
     """
     brought = Path(checkpoint) / "preset.yaml"
     if brought.is_file():
         own = read_preset(brought)
         return replace(own, model=with_checkpoint(own.model, checkpoint))
-    found = read_index(checkpoint).get("_class_name")
+    index = read_index(checkpoint)
+    found = index.get("_class_name")
     if found not in FAMILIES:
         raise UserError(
             "backbone",
             f"'{checkpoint}' holds a {found}, which is not supported",
             f"supported are {', '.join(FAMILIES)}",
         )
+    check_undistilled(checkpoint, FAMILIES[found], index)
     usual = presets()[LIKE[FAMILIES[found]]]
     return replace(usual, name=checkpoint, model=with_checkpoint(usual.model, checkpoint))
 

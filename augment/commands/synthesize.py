@@ -12,7 +12,15 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported so that --model.backbone knows the families by their short names.
-from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
+from augment.backbones import (  # noqa: F401
+    flux2_klein,
+    pixel,
+    prx,
+    stable_diffusion,
+    stable_diffusion_3,
+    stable_diffusion_xl,
+    z_image,
+)
 from augment.commands.parsing import OutputCLI, add_switch
 from augment.dataset.preview import PREVIEW
 from augment.errors import UserError
@@ -114,12 +122,14 @@ class SynthesisCLI(OutputCLI):
         add_switch(parser, "skip_bad", "Pass over unreadable images.")
         add_switch(parser, "overwrite", "Delete another dataset in the output folder.")
         add_switch(parser, "compile", "Compile the denoiser: a slow start, then faster; for long runs.")
+        add_switch(parser, "offload", "Keep networks in host memory while not in use; slower, for small devices.")
         add_switch(parser, "profile", "Print where the seconds went; waits for the device after each stage.")
         for name in ("method", "shots", "seed", "classes", "skip_bad"):
             parser.link_arguments(name, f"data.{name}")
         parser.link_arguments("per_class", "data.plan.per_class")
         parser.link_arguments("batch_size", "data.plan.batch_size")
         parser.link_arguments("compile", "model.compile")
+        parser.link_arguments("offload", "model.offload")
         parser.set_defaults(
             {
                 "model.backbone": {"class_path": "augment.backbones.stable_diffusion.StableDiffusion"},

@@ -9,17 +9,21 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser
 
 # Imported so that --model.backbone knows the families by their short names.
-from augment.backbones import stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
+from augment.backbones import (  # noqa: F401
+    flux2_klein,
+    prx,
+    stable_diffusion,
+    stable_diffusion_3,
+    stable_diffusion_xl,
+    z_image,
+)
 from augment.commands.parsing import TrainingCLI
 from augment.errors import UserError
 from augment.runtime.claim import check_outside
 from augment.runtime.processes import Companions
 from augment.tuning.data import TuningData
-from augment.tuning.run import describe, is_finished, tune
+from augment.tuning.run import PRECISIONS, describe, is_finished, tune
 from augment.tuning.tuner import Tuner
-
-PRECISIONS = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""What Lightning calls a training whose own weights stay float32."""
 
 
 class TuneCLI(TrainingCLI):
@@ -35,7 +39,7 @@ class TuneCLI(TrainingCLI):
         parser.add_argument(
             "--seed", type=NonNegativeInt, default=0, help="Chooses the real images; draws weights and noise."
         )
-        parser.link_arguments("model.tuning.steps", "trainer.max_steps")
+        parser.link_arguments("model.tuning.steps", "trainer.max_steps", compute_fn=int)
         parser.link_arguments("seed", "data.seed")
         parser.link_arguments("seed", "model.seed")
         parser.link_arguments("model.backbone.image_size", "data.image_size", apply_on="instantiate")

@@ -112,9 +112,10 @@ def invert(
     missing = sum(key not in stored for key in set(flat))
     if missing and show_progress:
         announce(missing, latents, stored.folder)
-    backbone.cast(inversion.precision)
+    if missing:
+        backbone.cast(inversion.precision)
     trainer = make_trainer([BankWriter(stored), *progress_bar("invert", show_progress)])
-    inverter = Inverter(backbone, inversion, compile)
+    inverter = Inverter(backbone, inversion, compile, list(prompts.values()))
     trainer.predict(inverter, datamodule=images, return_predictions=False)
     wait_for_all(trainer, stored.folder)
     for shot, key in zip(images_of, flat, strict=True):

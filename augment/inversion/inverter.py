@@ -51,19 +51,25 @@ class Inverter(L.LightningModule):
         backbone: The model whose noise space is entered.
         inversion: How it is entered.
         compile: Compile the denoiser.
+        prompts: All prompts that will be asked for; the text encoders' memory is given back once they are encoded.
     """
 
-    def __init__(self, backbone: Backbone, inversion: Inversion, compile: bool = False) -> None:
+    def __init__(
+        self, backbone: Backbone, inversion: Inversion, compile: bool = False, prompts: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.inversion = inversion
         self.compiled = compile
+        self.prompts = tuple(prompts)
         self.inverting: Halving[Parts] = Halving("inverting", "inversion.batch_size")
 
     def on_predict_start(self) -> None:
         """Float32 means float32: NVIDIA's convolutions would otherwise round their inputs to TF32."""
         self._tf32 = allow_tf32(self.inversion.precision == "tf32")
         self.backbone.prepare(self.compiled)
+        if self.prompts:
+            self.backbone.keep(self.prompts)
 
     def on_predict_end(self) -> None:
         """Leave the global switches as they were."""

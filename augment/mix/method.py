@@ -67,6 +67,10 @@ class Method(ABC):
         """All of it, for images that show one class."""
         return 1.0
 
+    def prompts(self, prompt: str) -> tuple[str, ...]:
+        """All prompts that the sampler may be given for images of a class with this prompt."""
+        return (prompt,)
+
     @abstractmethod
     def start(self, material: Material) -> Start:
         """The start of one image (a batch of one)."""

@@ -62,6 +62,10 @@ class Circle(Method):
         if not self.suffixes and self.switch != SWITCH:
             raise UserError("settings.switch", "there is nothing to switch to", "give `settings.suffixes` too")
 
+    def prompts(self, prompt: str) -> tuple[str, ...]:
+        """The class's prompt, alone and with each suffix."""
+        return (prompt, *(prompt + suffix for suffix in self.suffixes))
+
     def start(self, material: Material) -> Start:
         """The point at a random angle, and the two prompts."""
         p, q = material.latents

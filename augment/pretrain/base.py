@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from augment.backbones.base import Backbone
+from augment.backbones.pixel import PixelDiffusion
+from augment.backbones.stable_diffusion import StableDiffusion
 
 AUTOENCODER_STEPS = 3000
 """Of a model that trains an autoencoder first, where nothing else is said and there is time for it."""
@@ -28,7 +29,7 @@ class Pretraining(L.LightningModule, ABC):
         denoising_from: The optimizer step at which the epsilon objective begins, and with it the average of weights.
     """
 
-    family: ClassVar[type[Backbone]]
+    family: ClassVar[type[StableDiffusion | PixelDiffusion]]
     kind: ClassVar[str]
     prompt: str = ""
     denoising_from: int = 0

@@ -18,6 +18,7 @@ from augment.inversion.bank import LatentBank
 from augment.inversion.fill import latent_keys
 from augment.inversion.inversion import go_back, invert_latents
 from augment.synthesis.batch_size import TRIAL_STEPS, time_batch
+from augment.synthesis.memory import Need, needs, peak_memory
 from augment.synthesis.recipe import Recipe
 from augment.synthesis.synthesizer import Synthesizer
 
@@ -35,6 +36,7 @@ class Cost:
         hours: Until the end, on these devices, without loading the model.
         gigabytes: Of shards still to be written.
         free_gigabytes: On the disk they go to.
+        needs: Memory that each stage takes at most.
     """
 
     images: int
@@ -45,6 +47,7 @@ class Cost:
     hours: float
     gigabytes: float
     free_gigabytes: float
+    needs: tuple[Need, ...] = ()
 
 
 def estimate(
@@ -82,13 +85,15 @@ def estimate(
     with torch.inference_mode():
         model.on_predict_start()
         inverts = bool(inversions) and recipe.method.latents == "inverted"
-        per_inversion = evaluations_per_inversion(model, prompt) if inverts else 0.0
         try:
-            first, second = (time_batch(model, size, prompt) for _ in range(2))
+            with peak_memory(device) as peak:  # nothing is reused yet, so all that it takes is new
+                first = time_batch(model, size, prompt)
+            second = time_batch(model, size, prompt)
         except torch.OutOfMemoryError as error:
             raise UserError(
                 "batch_size", f"{size} images do not fit into memory", "set `batch_size` to auto"
             ) from error
+        per_inversion = evaluations_per_inversion(model, prompt) if inverts else 0.0
         model.on_predict_end()
     evaluation = min(first.evaluation, second.evaluation)  # the first one also warms the device up
     decoding = min(first.decoding, second.decoding)
@@ -106,6 +111,7 @@ def estimate(
         hours=seconds / busy / 3600,
         gigabytes=images * (sum(encoded) / len(encoded) + RECORD_BYTES) / 1e9,
         free_gigabytes=shutil.disk_usage(nearest_folder(output)).free / 1e9,
+        needs=needs(model, size, peak.added, bool(inversions)),
     )
 
 
@@ -158,4 +164,7 @@ def cost_table(cost: Cost, output: Path) -> Table:
         "disk, at most": f"{cost.gigabytes:.3f} GB of {cost.free_gigabytes:.1f} GB free",
     }.items():
         table.add_row(name, value)
+    for need in cost.needs:
+        added = f" + {need.batch / 1e9:.2f} of a batch" if need.batch else ""
+        table.add_row(f"memory to {need.stage}, at most", f"{need.weights / 1e9:.2f} GB of weights{added}")
     return table

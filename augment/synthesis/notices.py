@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from augment.dataset.manifest import read_manifest
@@ -35,3 +36,10 @@ def warn_of_other_versions(folder: Path, versions: dict[str, str]) -> None:
     changed = [f"{name} {begun.get(name)} -> {new}" for name, new in versions.items() if begun.get(name) != new]
     if changed:
         log.warning("'%s' was begun with other versions (%s); the last bits may differ", folder, ", ".join(changed))
+
+
+@rank_zero_only
+def warn_of_idle_offload(model: Synthesizer, device: torch.device) -> None:
+    """Say that there is nothing to offload from."""
+    if model.offload and device.type == "cpu":
+        log.warning("offload: without an accelerator all networks lie in host memory anyway, and nothing is moved")

@@ -29,7 +29,7 @@ from augment.runtime.quiet import quietly
 from augment.runtime.trainer import MakeTrainer, default_trainer, device_name, progress_bar
 from augment.synthesis.background import ShardWriter
 from augment.synthesis.loader import SynthesisLoader
-from augment.synthesis.notices import warn_of_other_start, warn_of_other_versions
+from augment.synthesis.notices import warn_of_idle_offload, warn_of_other_start, warn_of_other_versions
 from augment.synthesis.recipe import Recipe
 from augment.synthesis.synthesizer import Synthesizer
 
@@ -103,10 +103,13 @@ def synthesize(
     )
     begun = time.perf_counter()
     model.backbone.cast(model.precision)
+    model.expected = recipe.sampled_prompts
     shape = model.backbone.latent_shape
     loader = SynthesisLoader(recipe, output, overwrite, inverted.bank, inverted.keys, shape)
     writer = ShardWriter(output, recipe.plan.image_format)
     trainer = make_trainer([writer, *progress_bar("synthesize", show_progress)])
+
+    warn_of_idle_offload(model, trainer.strategy.root_device)
 
     def account(images: int, fitted: dict[str, int]) -> None:
         seconds = {"invert": begun - started, "synthesize": time.perf_counter() - begun}

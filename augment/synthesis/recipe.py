@@ -72,6 +72,11 @@ class Recipe:
         """The prompt of every class that has images in the few-shot set."""
         return self.model.prompts(self.few_shot)
 
+    @property
+    def sampled_prompts(self) -> tuple[str, ...]:
+        """All prompts that the sampler will be given."""
+        return tuple(text for prompt in self.prompts.values() for text in self.method.prompts(prompt))
+
     def mixture(self, label: int, index: int) -> tuple[int, Mixture]:
         """Of image `index` of class `label`: the class that its sources are of, and its mixture of them."""
         labels = self.few_shot.labels

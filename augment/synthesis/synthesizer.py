@@ -86,6 +86,10 @@ class Synthesizer(L.LightningModule):
         precision: What the networks compute in while sampling; interpolation is float32 in any case.
         sampler: How steps are made, beside their number and guidance.
         compile: Compile the denoiser's repeated blocks; costs a minute or two at the start.
+        offload: Keep networks in host memory while they are not in use: slower, for devices with little memory.
+
+    Attributes:
+        expected: All prompts of the run at hand, if they are known: what only they need leaves memory early.
 
     Raises:
         UserError: If the backbone cannot do the inversion or the sampler, or the two do not fit each other.
@@ -101,9 +105,11 @@ class Synthesizer(L.LightningModule):
         precision: Precision = "fp32",
         sampler: Sampler = Sampler(),  # noqa: B008  (frozen)
         compile: bool = False,
+        offload: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.offload = self.backbone.offloaded = offload
         self.inversion = inversion
         self.steps = steps
         self.guidance = float(guidance)
@@ -111,6 +117,7 @@ class Synthesizer(L.LightningModule):
         self.precision: Precision = precision
         self.sampler = sampler
         self.compiled = compile
+        self.expected: tuple[str, ...] = ()
         self.denoising: Halving[Tensor] = Halving("denoising", "plan.batch_size")
         self.decoding: Halving[Tensor] = Halving("decoding", "plan.batch_size")
         self._check()
@@ -175,6 +182,9 @@ class Synthesizer(L.LightningModule):
         """Make the networks fast on the device that they are now on."""
         self._tf32 = allow_tf32(self.precision == "tf32")
         self.backbone.prepare(self.compiled)
+        if self.expected:
+            self.backbone.keep(self.expected)
+            self.backbone.finish_encoding()
 
     def on_predict_end(self) -> None:
         """Leave the global switches as they were."""

@@ -20,6 +20,11 @@ TILE = 64
 """Smallest side, in pixels, of an image in a grid."""
 
 
+def as_it_is(model: L.LightningModule) -> AbstractContextManager[None]:
+    """Shows a model with the weights that it has."""
+    return nullcontext()
+
+
 class Shown(Protocol):
     """A training that can be looked at."""
 
@@ -47,7 +52,7 @@ class TrainingPictures(L.Callback):
         self,
         folder: Path,
         every: int,
-        shown: Callable[[L.LightningModule], AbstractContextManager[None]] = nullcontext,
+        shown: Callable[[L.LightningModule], AbstractContextManager[None]] = as_it_is,
     ) -> None:
         self.folder = folder
         self.every = every

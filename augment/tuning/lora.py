@@ -48,8 +48,12 @@ def add_lora(backbone: LatentBackbone, lora: Lora) -> None:
         lora: Which weights.
 
     Raises:
-        UserError: If the text encoders are to be tuned and none is one of CLIP's.
+        UserError: If diffusers has no LoRA files for the family, or the text encoders are to be tuned and none is one
+            of CLIP's.
     """
+    if not hasattr(type(backbone.pipeline), "save_lora_weights"):
+        remedy = "choose another `backbone`"
+        raise UserError("backbone", f"diffusers writes no LoRA weights of {type(backbone.pipeline).__name__}", remedy)
     targets = [name for name, layer in backbone.denoiser.named_modules() if is_target(name, layer, lora.layers)]
     backbone.denoiser.add_adapter(LoraConfig(r=lora.rank, lora_alpha=lora.rank, target_modules=targets))
     if lora.text_encoders:
@@ -108,7 +112,7 @@ def save_lora(backbone: LatentBackbone, folder: Path) -> None:
     denoiser = "unet" if hasattr(backbone.pipeline, "unet") else "transformer"
     parts = {denoiser: backbone.denoiser, **clip_encoders(backbone)}
     layers = {
-        f"{name}_lora_layers": layers_of(part, convert=denoiser == "unet")
+        f"{name}_lora_layers": layers_of(part, convert=denoiser == "unet" and name != denoiser)
         for name, part in parts.items()
         if has_lora(part)
     }
@@ -116,6 +120,12 @@ def save_lora(backbone: LatentBackbone, folder: Path) -> None:
 
 
 def layers_of(part: nn.Module, convert: bool) -> dict[str, torch.Tensor]:
-    """The LoRA weights of a network, on the host, under the names that diffusers' loaders know."""
-    found = {name: value.detach().cpu().float().contiguous() for name, value in get_peft_model_state_dict(part).items()}
+    """The LoRA weights of a network, on the host, under the names that diffusers' loaders know.
+
+    Its loader of U-Nets knows peft's names for all layers, but takes no file that has them beside its own older ones.
+    """
+    found = {
+        name: value.detach().cpu().float().contiguous()
+        for name, value in get_peft_model_state_dict(part, save_embedding_layers=False).items()
+    }
     return dict(convert_state_dict_to_diffusers(found)) if convert else found

@@ -44,7 +44,7 @@ class PriorImages:
         with untuned(backbone):
             parts = [
                 backbone.denoise(Start(part, tuple(self.prompts[first : first + BATCH])), STEPS, GUIDANCE).cpu()
-                for first, part in zip(range(0, len(noise), BATCH), noise.split(BATCH), strict=True)
+                for first, part in zip(range(0, len(noise), BATCH), torch.split(noise, BATCH), strict=True)
             ]
         self.latents = torch.cat(parts)  # [M, C, h, w]
 

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import LambdaCallback
 
+from augment.backbones.precision import Precision
 from augment.backbones.tuned import CARD, LORA, MANIFEST
 from augment.runtime.claim import check_configuration, check_outside, read_claim
+from augment.runtime.cost import Meter
 from augment.runtime.files import write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
@@ -25,6 +28,9 @@ from augment.tuning.tuner import Tuner
 log = logging.getLogger(__name__)
 
 MakeTrainer = Callable[[list[L.Callback]], L.Trainer]
+
+PRECISIONS: dict[Precision, Any] = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""What Lightning calls a training in a precision whose own weights stay float32."""
 
 
 def describe(tuner: Tuner, data: TuningData, backbone: dict[str, Any], devices: int) -> dict[str, Any]:
@@ -89,9 +95,14 @@ def tune(
     begun = latest_checkpoint(checkpoints)
     if begun is not None and trainer.is_global_zero:
         log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
-    trainer.fit(tuner, datamodule=data, ckpt_path=begun, weights_only=True)
+    begun_at, meter = time.perf_counter(), Meter()
+    with meter.running():
+        trainer.fit(tuner, datamodule=data, ckpt_path=begun, weights_only=True)
     if trainer.is_global_zero:
         save(tuner, output)
+        spent = {"seconds": time.perf_counter() - begun_at, "cost": meter.seconds} if begun is None else {}
+        found = read_claim(output, MANIFEST, "tuning") or {}
+        write_json(output / MANIFEST, found | {"spent": spent})  # of a resumed run only a part is known
         (output / CARD).write_text(render(tuner, data, command), encoding="utf-8")
         shutil.rmtree(checkpoints, ignore_errors=True)
     return output

@@ -12,6 +12,7 @@ from classify.studies.results_folder import StudyFolder
 from classify.studies.rows import Row
 from classify.studies.settings import Study
 from classify.studies.synthesis import recipe_of
+from classify.studies.variants import changed_model
 from classify.train.filter import load_filter
 
 MOST_THREADS = 1024
@@ -77,7 +78,8 @@ def check_row(study: Study, row: Row) -> None:
             raise UserError("methods", f"row '{row.name}' has a filter, but no synthetic images", "leave it out")
         return
     try:
-        recipe_of(study, wanted, replace(row.plan, batch_size=1))  # fits or not, whatever the batch size
+        model = changed_model(study.synthesizer, row.variant)
+        recipe_of(study, model, wanted, replace(row.plan, batch_size=1))  # fits or not, whatever the batch size
         if row.filter is not None:
             load_filter(row.filter)
     except UserError as error:

@@ -60,8 +60,6 @@ class StudyFolder:
     def __str__(self) -> str:
         return str(self.path)
 
-    # What the study is.
-
     def agree(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """A study's description with what the folder held before; rows and classifiers may be added at any time.
 
@@ -110,8 +108,6 @@ class StudyFolder:
         """Keep what the report is about."""
         self._write("last_run.json", asdict(run))
 
-    # Its cells.
-
     def finished(self, cell: str, key: str) -> dict[str, Any] | None:
         """The results of a cell, if it was run before.
 
@@ -143,8 +139,6 @@ class StudyFolder:
     def keep_trace(self, cell: str, trace: str) -> None:
         """Keep the traceback of a cell that failed."""
         (self._folder("failures") / f"{cell}.txt").write_text(trace, encoding="utf-8")
-
-    # Synthetic sets, latents, and what was measured.
 
     @property
     def bank(self) -> Path:
@@ -205,7 +199,9 @@ class StudyFolder:
         """Keep how good the backbone is."""
         self._write("adequacy.json", asdict(adequacy))
 
-    # The report.
+    def tuning(self, name: str) -> Path:
+        """Where a tuning lies."""
+        return self.path / "tunings" / name
 
     def table(self) -> pd.DataFrame:
         """One line per cell of the last run, one column per figure.

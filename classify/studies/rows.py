@@ -12,6 +12,8 @@ from augment.mix.draws import Mixing
 from augment.mix.registry import METHODS, MethodName, configure, describe
 from augment.runtime.settings import checked
 from augment.synthesis.plan import Plan
+from augment.synthesis.synthesizer import Synthesizer
+from classify.studies.variants import Variant, make_variant
 from classify.train.batches import Batches
 from classify.train.classifier import Classifier
 
@@ -34,6 +36,9 @@ class Entry:
         mixing: The settings that differ from the study's `mixing`.
         plan: The settings that differ from the study's `plan`.
         filter: An extractor that drops the synthetic images whose class it does not recognise; null keeps all.
+        inversion: The settings that differ from those of the study's inversion, such as `{forward_steps: 3}`.
+        tuned: The backbone is tuned to the few-shot set of each seed first, as `augment tune` does; the settings that
+            differ from its own, `{}` for none. Null uses the backbone as it is.
     """
 
     method: str = "none"
@@ -44,6 +49,8 @@ class Entry:
     mixing: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     filter: str | None = None
+    inversion: dict[str, Any] = field(default_factory=dict)
+    tuned: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ class WantedSet:
     settings: dict[str, Any] = field(hash=False)
     mixing: Mixing
     plan: Plan
+    variant: Variant = Variant()  # noqa: RUF009  (frozen)
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,13 @@ class Row:
     mixing: Mixing
     plan: Plan
     filter: str | None
+    variant: Variant = Variant()  # noqa: RUF009  (frozen)
 
     def wanted(self, shots: int, seed: int) -> WantedSet | None:
         """The synthetic dataset that it trains on beside the real images; None for real images alone."""
         if self.method is None:
             return None
-        return WantedSet(self.method, shots, seed, self.settings, self.mixing, self.plan)
+        return WantedSet(self.method, shots, seed, self.settings, self.mixing, self.plan, self.variant)
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,12 @@ def slug(name: str) -> str:
 
 
 def make_rows(
-    entries: Sequence[str | Entry], shots: Sequence[int], batches: Batches, mixing: Mixing, plan: Plan
+    entries: Sequence[str | Entry],
+    shots: Sequence[int],
+    batches: Batches,
+    mixing: Mixing,
+    plan: Plan,
+    model: Synthesizer,
 ) -> list[Row]:
     """The rows of a study, with what each overrides.
 
@@ -124,6 +138,7 @@ def make_rows(
                 override(mixing, given.mixing, f"row '{name}', mixing"),
                 override(plan, given.plan, f"row '{name}', plan"),
                 given.filter,
+                make_variant(model, given.inversion, given.tuned, name),
             )
         )
     unique([row.name for row in rows], "methods")
@@ -137,7 +152,7 @@ def settings_of(entry: Entry, name: str) -> dict[str, Any]:
         UserError: If the method has no such setting, or cannot take its value.
     """
     if entry.method == "none":
-        if entry.settings:
+        if entry.settings or entry.inversion or entry.tuned is not None:
             raise UserError("methods", f"row '{name}' has settings, but no method", "leave the settings out")
         return {}
     try:
@@ -205,6 +220,8 @@ def describe_row(row: Row) -> dict[str, Any]:
     """What decides the results of a row's cells, beside the number of shots."""
     described = asdict(row) | {"settings": as_noted(row.settings)}
     del described["name"], described["shots"]
+    if row.variant == Variant():  # as rows were described before there were any
+        del described["variant"]
     return described
 
 

@@ -19,7 +19,6 @@ from augment.measure.adequacy import Adequacy, measure_adequacy
 from augment.measure.extractor import Extractor
 from augment.measure.latents import StartStatistics, norms_and_channels, summarize
 from augment.measure.reference import Reference, make_extractor, reference_of
-from augment.mix.registry import MethodName
 from augment.runtime.cost import Meter
 from augment.runtime.loggers import close_logger, make_logger
 from augment.runtime.threads import pinned_threads
@@ -29,6 +28,7 @@ from augment.synthesis.pipeline import synthesize
 from augment.synthesis.recipe import Recipe
 from augment.synthesis.synthesizer import Synthesizer
 from classify.studies.grid import Cell, Group
+from classify.studies.models import bank_of, model_of, spent_on_tuning
 from classify.studies.results_folder import StudyFolder
 from classify.studies.rows import WantedSet
 from classify.studies.settings import Study
@@ -103,15 +103,17 @@ class Runner:
         """
         return self.folder.finished(cell.slug, self.study.key(cell)) is not None
 
-    def fill_bank(self, seed: int, shots: int, method: MethodName) -> None:
-        """Make the latents that a method begins with for a seed's largest few-shot set, which holds its smaller ones.
+    def fill_bank(self, wanted: WantedSet) -> None:
+        """Make the latents that a set begins with: of a seed's largest few-shot set, which holds its smaller ones.
 
         So every latent is made in the same batch, however many processes use it later: its last bit depends on it.
         What the latents are like is noted.
         """
-        kind, model = latents_of(method), self.synthesizer
-        if kind is None or self.folder.inversion(kind, shots, seed) is not None:
+        kind, shots, seed = latents_of(wanted.method), wanted.shots, wanted.seed
+        name = f"{kind}{wanted.variant.name}"
+        if kind is None or self.folder.inversion(name, shots, seed) is not None:
             return
+        model = model_of(self.study, self.folder, wanted)
         with pinned_threads(self.study.threads):
             begun = time.perf_counter()
             few_shot = few_shot_set(self.study, shots, seed)
@@ -120,7 +122,7 @@ class Runner:
                 self.study.source,
                 few_shot,
                 model.settings.prompts(few_shot),
-                self.folder.bank,
+                bank_of(self.folder, wanted),
                 model.inversion,
                 kind,
                 model.compiled,
@@ -131,7 +133,7 @@ class Runner:
         psnr = sum(quality.round_trip for quality in inverted.quality.values()) / len(inverted.quality)
         statistics = asdict(summarize(*norms_and_channels(latents)))
         note = {"new": inverted.new, "seconds": seconds, "psnr": psnr, "latents": statistics}
-        self.folder.write_inversion(kind, shots, seed, note)
+        self.folder.write_inversion(name, shots, seed, note)
 
     def judge(self) -> Adequacy:
         """Whether the backbone is good enough, measured once."""
@@ -164,9 +166,10 @@ class Runner:
         name = self.study.set_name(wanted)
         dataset = self.folder.dataset(name)
         made = self.folder.set_note(name)
-        recipe = settled_recipe(partial(recipe_of, self.study, wanted), wanted.plan, self.synthesizer, dataset)
+        model = model_of(self.study, self.folder, wanted)
+        recipe = settled_recipe(partial(recipe_of, self.study, model, wanted), wanted.plan, model, dataset)
         if made is None or not is_whole(dataset, describe_dataset(recipe.describe())):
-            anew = self._make_set(wanted, name, recipe)
+            anew = self._make_set(wanted, name, recipe, model)
             made = made or anew  # what was measured is true of the same bytes, but a repair tells nothing of the cost
         if "metrics" not in made:
             self.folder.write_set_note(name, made)  # the sampling's account is kept should the measuring be interrupted
@@ -177,16 +180,16 @@ class Runner:
             self.folder.write_set_note(name, made)
         return Made(dataset, made["metrics"], made["caveats"], made["seconds"], made.get("cost"))
 
-    def _make_set(self, wanted: WantedSet, name: str, recipe: Recipe) -> dict[str, Any]:
+    def _make_set(self, wanted: WantedSet, name: str, recipe: Recipe, model: Synthesizer) -> dict[str, Any]:
         statistics = StartStatistics()
 
         def make_trainer(callbacks: list[L.Callback]) -> L.Trainer:
             return L.Trainer(devices=1, callbacks=[*callbacks, statistics], **QUIET_TRAINER)
 
-        model, source, dataset = self.synthesizer, self.study.source, self.folder.dataset(name)
+        source, dataset, bank = self.study.source, self.folder.dataset(name), bank_of(self.folder, wanted)
         meter, before = Meter(), self.folder.run_of_synthesis(name)["images"]
         with meter.running():
-            synthesize(model, source, recipe, dataset, self.folder.bank, False, make_trainer, show_progress=False)
+            synthesize(model, source, recipe, dataset, bank, False, make_trainer, show_progress=False)
         # A resumed run made only some of the images; the cost of all of them is what methods are compared by. One that
         # was killed before it noted its time left nothing to tell it by.
         images = wanted.plan.per_class * len(source.classes)
@@ -196,6 +199,9 @@ class Runner:
         cost = meter.seconds * images / new if new else None
         seen = statistics.summary()
         latents = asdict(seen) if seen is not None and seen.count == images else None
+        tuning = spent_on_tuning(self.folder, wanted)
+        seconds = None if seconds is None or tuning is None else seconds + tuning["seconds"]
+        cost = None if cost is None or tuning is None else cost + tuning["cost"]
         return {"images": images, "seconds": seconds, "cost": cost, "latents": latents}
 
     def _train(self, cell: Cell, made: Made) -> None:

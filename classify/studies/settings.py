@@ -101,7 +101,8 @@ class Study:
         Raises:
             UserError: If one is no method, or its settings are none.
         """
-        return make_rows(self.methods, list(dict.fromkeys(self.shots)), self.batches, self.mixing, self.plan)
+        shots = list(dict.fromkeys(self.shots))
+        return make_rows(self.methods, shots, self.batches, self.mixing, self.plan, self.synthesizer)
 
     @cached_property
     def contenders(self) -> list[Contender]:
@@ -174,7 +175,7 @@ class Study:
         if (wanted.settings, wanted.mixing, wanted.plan) != ({}, self.mixing, self.plan):
             own = [as_noted(wanted.settings), asdict(wanted.mixing), asdict(wanted.plan)]
             name += f"-{fingerprint({'own': own})[:8]}"
-        return name
+        return name + wanted.variant.name
 
 
 def content_hash(source: ImageSource) -> str:

@@ -5,18 +5,20 @@ and the number of optimizer steps, so that differences are paired.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from augment.errors import UserError
 from augment.measure.seen_in_training import seen_by_backbone
-from augment.mix.registry import MethodName
 from augment.runtime.claim import check_outside, kept_to_this_process
 from augment.runtime.progress import Meter
 from augment.runtime.quiet import quietly
 from classify.studies.grid import Group
 from classify.studies.leaks import keep_leaks
+from classify.studies.models import tune_backbone, tuning_name
 from classify.studies.picture import real_grid
 from classify.studies.preflight import check
 from classify.studies.results_folder import LastRun, StudyFolder
+from classify.studies.rows import WantedSet
 from classify.studies.runner import Runner
 from classify.studies.settings import Study
 from classify.studies.synthesis import few_shot_set, latents_of
@@ -91,26 +93,29 @@ def study(settings: Study, command: str = "classify.study(...)") -> StudyFolder:
 
 def run(runner: Runner) -> list[str]:
     """Run what is left of a study; says which cells failed, and why."""
-    settings, left, total = runner.study, groups_left(runner), len(runner.study.cells)
+    settings, folder = runner.study, runner.folder
+    left, total = groups_left(runner), len(runner.study.cells)
     progress = StudyProgress(total, total - sum(len(group.cells) for group in left))
     if left:
         runner.references  # noqa: B018  (made once, before processes share them)
         announce(runner, left, total)
         with stoppable(progress):
-            fill_bank(runner, latents_needed(left))
+            for wanted in tunings_needed(left):
+                tune_backbone(settings, folder, wanted)
+            fill_bank(runner, latents_needed(left, max(settings.shots)))
             say(runner.judge().sentence({}))
             with progress:
                 run_groups(runner, left, settings.devices, progress.tell)
     return progress.failed
 
 
-def fill_bank(runner: Runner, needed: Sequence[tuple[int, MethodName]]) -> None:
+def fill_bank(runner: Runner, needed: Sequence[WantedSet]) -> None:
     """Make the latents of all few-shot sets before processes share them."""
     if not needed:
         return
     with Meter("invert", len(needed), "few-shot sets", rate=False) as meter:
-        for seed, method in needed:
-            runner.fill_bank(seed, max(runner.study.shots), method)
+        for wanted in needed:
+            runner.fill_bank(wanted)
             meter.advance()
 
 
@@ -142,13 +147,31 @@ def prepare(runner: Runner) -> tuple[list[Leak], list[Seen]]:
     return leaks, seen
 
 
-def latents_needed(groups: Sequence[Group]) -> list[tuple[int, MethodName]]:
-    """For each seed one method for each kind of latents that its sets begin with."""
-    needed: dict[tuple[int, str], MethodName] = {}
+def tunings_needed(groups: Sequence[Group]) -> list[WantedSet]:
+    """One set for each tuning that sets are made with."""
+    needed: dict[str, WantedSet] = {}
     for group in groups:
-        if group.synthetic is not None and (kind := latents_of(group.synthetic.method)) is not None:
-            needed.setdefault((group.synthetic.seed, kind), group.synthetic.method)
-    return [(seed, method) for (seed, _), method in needed.items()]
+        if group.synthetic is not None and group.synthetic.variant.tuning is not None:
+            needed.setdefault(tuning_name(group.synthetic), group.synthetic)
+    return list(needed.values())
+
+
+def latents_needed(groups: Sequence[Group], shots: int) -> list[WantedSet]:
+    """For each seed and model one set for each kind of latents that its sets begin with.
+
+    Args:
+        groups: What is left to do.
+        shots: The largest number of shots: its latents hold those of fewer, unless the backbone is tuned to these.
+    """
+    needed: dict[tuple[object, ...], WantedSet] = {}
+    for group in groups:
+        wanted = group.synthetic
+        if wanted is None or (kind := latents_of(wanted.method)) is None:
+            continue
+        if wanted.variant.tuning is None:
+            wanted = replace(wanted, shots=shots)
+        needed.setdefault((wanted.seed, wanted.shots, kind, wanted.variant), wanted)
+    return list(needed.values())
 
 
 def close(settings: Study, folder: StudyFolder, command: str) -> None:

@@ -5,6 +5,7 @@ from augment.images.few_shot import FewShotSet, choose_few_shot_set
 from augment.mix.registry import METHODS, MethodName
 from augment.synthesis.plan import Plan
 from augment.synthesis.recipe import Recipe, make_recipe
+from augment.synthesis.synthesizer import Synthesizer
 from classify.studies.rows import WantedSet
 from classify.studies.settings import Study
 
@@ -14,11 +15,12 @@ def few_shot_set(study: Study, shots: int, seed: int) -> FewShotSet:
     return choose_few_shot_set(study.source, shots, seed, skip_bad=study.skip_bad)
 
 
-def recipe_of(study: Study, wanted: WantedSet, plan: Plan) -> Recipe:
+def recipe_of(study: Study, model: Synthesizer, wanted: WantedSet, plan: Plan) -> Recipe:
     """Everything that decides the images of a synthetic set.
 
     Args:
-        study: Gives the model and the real images.
+        study: Gives the real images.
+        model: The study's, with what the set's row changes of it.
         wanted: The set.
         plan: The set's, with its batch size settled.
 
@@ -26,7 +28,7 @@ def recipe_of(study: Study, wanted: WantedSet, plan: Plan) -> Recipe:
         UserError: If the method cannot work with the model, the prompt or the few-shot set.
     """
     few_shot = few_shot_set(study, wanted.shots, wanted.seed)
-    return make_recipe(study.synthesizer, few_shot, wanted.method, wanted.seed, wanted.mixing, plan, wanted.settings)
+    return make_recipe(model, few_shot, wanted.method, wanted.seed, wanted.mixing, plan, wanted.settings)
 
 
 def latents_of(method: MethodName) -> LatentKind | None:

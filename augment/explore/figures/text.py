@@ -110,7 +110,10 @@ def mixed(backbone: Backbone, ends: tuple[str, str], gamma: float) -> Condition:
     pooled = None
     if first.pooled is not None and second.pooled is not None:
         pooled = torch.lerp(first.pooled, second.pooled, gamma)
-    return Condition(torch.lerp(first.embeddings, second.embeddings, gamma), pooled)
+    mask = None
+    if first.mask is not None and second.mask is not None:
+        mask = first.mask | second.mask
+    return Condition(torch.lerp(first.embeddings, second.embeddings, gamma), pooled, mask)
 
 
 @torch.inference_mode()

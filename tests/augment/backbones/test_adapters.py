@@ -8,7 +8,6 @@ from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from safetensors.torch import save_file
 
-import augment.backbones.checkpoint
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.start import Start
 from augment.errors import UserError
@@ -71,7 +70,7 @@ def test_the_identity_is_the_embeddings_content(model_folder: Path, owl: Path, t
 def test_an_embedding_of_another_width_does_not_fit(model_folder: Path, tmp_path: Path) -> None:
     save_file({"<owl>": torch.ones(48)}, tmp_path / "wide.safetensors")
     with pytest.raises(UserError, match=r"backbone\.embeddings: '.*wide\.safetensors' does not fit the model") as error:
-        StableDiffusion(str(model_folder), embeddings=[str(tmp_path / "wide.safetensors")])
+        StableDiffusion(str(model_folder), embeddings=[str(tmp_path / "wide.safetensors")]).load()
     assert "\n" not in str(error.value)
 
 
@@ -96,7 +95,15 @@ def test_an_embedding_that_is_nowhere(model_folder: Path) -> None:
         StableDiffusion(str(model_folder), embeddings=["nobody/owl"])
 
 
-def test_loras_without_peft_name_the_package(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augment.backbones.checkpoint, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"backbone\.loras: LoRA weights need the package 'peft'; install chm"):
-        StableDiffusion(str(model_folder), loras=["anything"])
+@torch.no_grad()
+def test_a_backbone_beside_one_with_a_tuning(model_folder: Path, tmp_path: Path) -> None:
+    """Each has weights of its own, and the first is as it was."""
+    plain = StableDiffusion(str(model_folder))
+    before = plain.condition(["a cat"]).embeddings
+    other = plain.with_tuning(None)
+    assert other.identity == plain.identity and other.latent_shape == plain.latent_shape
+    other.pipeline.text_encoder.get_input_embeddings().weight.zero_()
+    other.forget_prompts()
+    plain.forget_prompts()
+    assert torch.equal(plain.condition(["a cat"]).embeddings, before)
+    assert not torch.equal(other.condition(["a cat"]).embeddings, before)

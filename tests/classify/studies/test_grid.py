@@ -5,19 +5,22 @@ from typing import Any
 
 import pytest
 
+from augment.backbones.stable_diffusion import StableDiffusion
 from augment.errors import UserError
 from augment.mix.draws import Mixing
 from augment.synthesis.plan import Plan
+from augment.synthesis.synthesizer import Synthesizer
 from classify.studies.grid import make_groups
 from classify.studies.rows import Entry, Row, describe_row, make_contenders, make_rows
 from classify.studies.settings import Study
 from classify.train.batches import Batches
 
 BATCHES, MIXING, PLAN = Batches(image_size=32), Mixing(), Plan(per_class=7)
+MODEL = Synthesizer(StableDiffusion("digits"), prompt="a {class}")
 
 
 def rows(*entries: str | Entry, shots: tuple[int, ...] = (1, 5)) -> list[Row]:
-    return make_rows(entries, shots, BATCHES, MIXING, PLAN)
+    return make_rows(entries, shots, BATCHES, MIXING, PLAN, MODEL)
 
 
 def test_a_name_is_a_row_with_the_settings_of_the_study() -> None:

@@ -10,18 +10,22 @@ from typing import Any
 import pytest
 from small_study import Mortal, Sleeper
 
+from augment.backbones.stable_diffusion import StableDiffusion
 from augment.mix.draws import Mixing
 from augment.synthesis.plan import Plan
+from augment.synthesis.synthesizer import Synthesizer
 from classify.studies.grid import make_groups
 from classify.studies.rows import make_contenders, make_rows
 from classify.studies.runner import Event
 from classify.studies.workers import accelerators, run_groups
 from classify.train.batches import Batches
 
+MODEL = Synthesizer(StableDiffusion("digits"))
+
 
 @pytest.mark.slow
 def test_a_process_that_dies_costs_its_running_cell() -> None:
-    rows = make_rows(["none"], [1], Batches(), Mixing(), Plan())
+    rows = make_rows(["none"], [1], Batches(), Mixing(), Plan(), MODEL)
     groups = make_groups(rows, make_contenders({"a": {}, "b": {}, "c": {}}, [1]), 3)
     events: list[Event] = []
     runner: Any = Mortal("none-b-shots1-seed1")
@@ -36,7 +40,7 @@ def test_a_process_that_dies_costs_its_running_cell() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_no_worker_outlives_a_study_that_is_killed(tmp_path: Path) -> None:
     """SIGKILL while a cell runs, which listens to nobody; and no worker ever hears a Ctrl-C of its own."""
-    rows = make_rows(["none"], [1], Batches(), Mixing(), Plan())
+    rows = make_rows(["none"], [1], Batches(), Mixing(), Plan(), MODEL)
     groups = make_groups(rows, make_contenders({"a": {}, "b": {}}, [1]), 1)
     runner: Any = Sleeper(tmp_path)
     study = multiprocessing.get_context("fork").Process(target=run_groups, args=(runner, groups, 2, print))

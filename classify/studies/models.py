@@ -1,0 +1,68 @@
+"""Which model makes a synthetic set? The study's own, or one with another inversion, or tuned to the set's images."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from augment.backbones.latent import LatentBackbone
+from augment.backbones.tuned import MANIFEST
+from augment.runtime.json_files import read_object
+from augment.runtime.threads import pinned_threads
+from augment.runtime.trainer import QUIET_TRAINER
+from augment.synthesis.synthesizer import Synthesizer
+from augment.tuning.data import TuningData
+from augment.tuning.run import PRECISIONS, describe, tune
+from augment.tuning.tuner import Tuner
+from classify.studies.results_folder import StudyFolder
+from classify.studies.rows import WantedSet
+from classify.studies.settings import Study
+from classify.studies.variants import Variant, changed_model
+
+CHECKPOINT_EVERY = 100
+"""Optimizer steps of a tuning that a kill may cost."""
+
+
+def tuning_name(wanted: WantedSet) -> str:
+    """Name of the tuning that a set is made with."""
+    return f"shots{wanted.shots}-seed{wanted.seed}{Variant(tuning=wanted.variant.tuning).name}"
+
+
+def model_of(study: Study, folder: StudyFolder, wanted: WantedSet) -> Synthesizer:
+    """The model that makes a set; its tuning, if it has one, is finished."""
+    tuned = None if wanted.variant.tuning is None else str(folder.tuning(tuning_name(wanted)))
+    return changed_model(study.synthesizer, wanted.variant, tuned)
+
+
+def bank_of(folder: StudyFolder, wanted: WantedSet) -> Path:
+    """Where the latents of a set lie: a bank holds those of one backbone."""
+    if wanted.variant.tuning is None:
+        return folder.bank
+    return folder.bank.with_name(f"{folder.bank.name}-{tuning_name(wanted)}")
+
+
+def tune_backbone(study: Study, folder: StudyFolder, wanted: WantedSet) -> None:
+    """Tune the study's backbone to the images of a set, if that was not done before; the test images are not seen."""
+    backbone, tuning = study.synthesizer.backbone, wanted.variant.tuning
+    assert tuning is not None and isinstance(backbone, LatentBackbone)
+    precision = study.synthesizer.precision
+    tuner = Tuner(backbone.with_tuning(None), tuning, precision, seed=wanted.seed)
+    data = TuningData(study.source, wanted.shots, wanted.seed, image_size=backbone.image_size, skip_bad=study.skip_bad)
+    family = {"class_path": f"{type(backbone).__module__}.{type(backbone).__qualname__}"}
+    config = describe(tuner, data, family, devices=1)
+
+    def make_trainer(callbacks: list[L.Callback]) -> L.Trainer:
+        options = QUIET_TRAINER | {"enable_checkpointing": True, "max_epochs": -1, "callbacks": callbacks}
+        return L.Trainer(max_steps=tuning.steps, devices=1, precision=PRECISIONS[precision], **options)
+
+    with pinned_threads(study.threads):
+        tune(tuner, data, folder.tuning(tuning_name(wanted)), config, CHECKPOINT_EVERY, make_trainer)
+
+
+def spent_on_tuning(folder: StudyFolder, wanted: WantedSet) -> dict[str, float] | None:
+    """Seconds and cost of a set's tuning, zero without one; None if it was resumed, so that only a part is known."""
+    if wanted.variant.tuning is None:
+        return {"seconds": 0.0, "cost": 0.0}
+    path = folder.tuning(tuning_name(wanted)) / MANIFEST
+    spent: dict[str, Any] = read_object(path, "output", "delete it", {"spent": dict})["spent"]
+    return spent or None

@@ -1,0 +1,103 @@
+"""What may a row change of the study's model? Its inversion, and a tuning to the few-shot set."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from augment.backbones.latent import LatentBackbone
+from augment.backbones.tuned import prompt_for_tuning
+from augment.errors import UserError
+from augment.inversion.inversion import Inversion
+from augment.runtime.fingerprint import fingerprint
+from augment.runtime.settings import checked
+from augment.synthesis.synthesizer import Synthesizer
+from augment.tuning.lora import Lora
+from augment.tuning.settings import TuningSettings
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a row changes of the study's model.
+
+    Attributes:
+        inversion: In place of the study's own.
+        tuning: How the backbone is tuned to the few-shot set of each seed, once for all rows that ask for it.
+    """
+
+    inversion: Inversion | None = None
+    tuning: TuningSettings | None = None
+
+    @property
+    def name(self) -> str:
+        """Part of a file's name that tells it from others; empty for the study's own model."""
+        return "" if self == Variant() else f"+{fingerprint({'variant': asdict(self)})[:8]}"
+
+
+def make_variant(
+    model: Synthesizer, inversion: Mapping[str, Any], tuned: Mapping[str, Any] | None, row: str
+) -> Variant:
+    """What a row changes, from the settings that differ.
+
+    Args:
+        model: The study's.
+        inversion: Settings that differ from those of the model's inversion.
+        tuned: Settings that differ from `augment tune`'s own; None is without tuning.
+        row: Its name, for errors.
+
+    Raises:
+        UserError: If one is no setting, has a value that it cannot take, or the backbone cannot be tuned.
+    """
+    try:
+        changed = None
+        if inversion:
+            given = checked(Inversion, {**vars(model.inversion), **inversion}, f"row '{row}', inversion")
+            changed = Inversion(**given)
+            model.backbone.check_inversion(changed.kind)
+        return Variant(changed, None if tuned is None else tuning_of(model, tuned, row))
+    except UserError as error:
+        raise UserError("methods", f"{error.argument}: {error.problem}", error.remedy) from error
+
+
+def tuning_of(model: Synthesizer, tuned: Mapping[str, Any], row: str) -> TuningSettings:
+    """The tuning that a row asks for.
+
+    Raises:
+        UserError: If the backbone cannot be tuned, or a setting is none.
+    """
+    if not isinstance(model.backbone, LatentBackbone):
+        problem = f"{type(model.backbone).__name__} cannot be tuned"
+        raise UserError(f"row '{row}', tuned", problem, "leave `tuned` out")
+    prompt = prompt_for_tuning(model.prompt, model.backbone.learns_words)
+    given = checked(TuningSettings, {"prompt": prompt, **tuned}, f"row '{row}', tuned")
+    lora = given.pop("lora")
+    return TuningSettings(**given, lora=None if lora is None else Lora(**lora))
+
+
+def changed_model(model: Synthesizer, variant: Variant, tuned: str | None = None) -> Synthesizer:
+    """The study's model with what a variant changes; the networks are shared where they are the same.
+
+    Args:
+        model: The study's.
+        variant: What changes.
+        tuned: Folder of the finished tuning; None leaves the backbone as it is, with the class's name for {token}.
+    """
+    if variant == Variant():
+        return model
+    backbone, prompt = model.backbone, model.prompt
+    if variant.tuning is not None:
+        prompt = variant.tuning.prompt
+        if tuned is None:
+            prompt = prompt.replace("{token}", "{class}")
+        else:
+            assert isinstance(backbone, LatentBackbone)
+            backbone = backbone.with_tuning(tuned)
+    return Synthesizer(
+        backbone,
+        variant.inversion or model.inversion,
+        model.steps,
+        model.guidance,
+        prompt,
+        model.precision,
+        model.sampler,
+        model.compiled,
+    )
