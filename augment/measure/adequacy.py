@@ -22,6 +22,7 @@ from augment.measure.extractor import Extractor
 from augment.measure.features import image_features
 from augment.measure.metrics import frechet_distance, frechet_name, recognised
 from augment.measure.seen_in_training import seen_by_backbone, seen_by_extractor
+from augment.runtime.progress import Meter
 from augment.synthesis.synthesizer import Synthesizer
 
 FAR = 10.0
@@ -226,12 +227,14 @@ def sample_noise(synthesizer: Synthesizer, prompts: Sequence[str]) -> Iterator[I
     """One image per prompt from z_T ~ N(0, I), by the study's sampler."""
     backbone = synthesizer.backbone
     generator = torch.Generator().manual_seed(0)
-    for start in range(0, len(prompts), BATCH):
-        part = tuple(prompts[start : start + BATCH])
-        latents = torch.randn(len(part), *backbone.latent_shape, generator=generator)
-        noise = Start(latents, part, seeds=tuple(range(start, start + len(part))))
-        clean = backbone.denoise(noise, synthesizer.steps, synthesizer.guidance, synthesizer.sampler)
-        yield from as_images(backbone.decode(clean))
+    with Meter("judge the backbone", len(prompts), "noise samples", ending=False) as meter:
+        for start in range(0, len(prompts), BATCH):
+            part = tuple(prompts[start : start + BATCH])
+            latents = torch.randn(len(part), *backbone.latent_shape, generator=generator)
+            noise = Start(latents, part, seeds=tuple(range(start, start + len(part))))
+            clean = backbone.denoise(noise, synthesizer.steps, synthesizer.guidance, synthesizer.sampler)
+            yield from as_images(backbone.decode(clean))
+            meter.advance(len(part))
 
 
 def as_images(pixels: Tensor) -> list[Image.Image]:
