@@ -1,7 +1,9 @@
 """How good is each inversion on these images? Round trips, and how close the noise is to N(0, I), side by side."""
 
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
+from io import StringIO
 
 import torch
 from scipy.stats import kstest
@@ -208,7 +210,8 @@ def mean(values: Sequence[float]) -> float:
 def load_lpips(device: torch.device) -> Distance | None:
     """LPIPS (AlexNet), or None where its weights are neither in torch's cache nor to be downloaded."""
     try:
-        metric = LearnedPerceptualImagePatchSimilarity(net_type="alex", reduction="sum").to(device)
+        with redirect_stderr(StringIO()):  # where torch says that it downloads, and does so where there is no network
+            metric = LearnedPerceptualImagePatchSimilarity(net_type="alex", reduction="sum").to(device)
     except (OSError, RuntimeError, ImportError):
         return None
 
