@@ -16,6 +16,9 @@ from augment.errors import UserError
 from augment.runtime.files import write_json
 from benchmarks.record import Figure, Report, interleave, run
 
+LIMIT = 120.0
+"""Seconds that a command may take; none needs a network, or asks for anything."""
+
 MAIN = "import sys, {0}.cli as cli; cli.main(sys.argv[1:])"
 
 
@@ -28,11 +31,17 @@ def seconds(words: Sequence[str], code: int, folder: Path) -> float:
         folder: Where it runs.
 
     Raises:
-        UserError: If it ends otherwise.
+        UserError: If it ends otherwise, or not in time.
     """
     program = [sys.executable, "-c", MAIN.format(words[0]), *words[1:]]
     started = time.perf_counter()
-    ended = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        ended = subprocess.run(
+            program, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=LIMIT
+        )
+    except subprocess.TimeoutExpired as error:
+        took = f"'{' '.join(words)}' took more than {LIMIT:g} s"
+        raise UserError("startup", took, "run it again when the machine is idle") from error
     taken = time.perf_counter() - started
     if ended.returncode != code:
         raise UserError("startup", f"'{' '.join(words)}' ended with {ended.returncode}", f"look: {ended.stderr[-300:]}")

@@ -1,11 +1,9 @@
-"""What every diffusion backbone looks like from outside, whatever its family, and the two loops that all share.
-
-Shapes: B images, H = W = `image_size` pixels; latents have `latent_shape` = (C, h, w).
-"""
+"""What is every diffusion backbone to the outside, whatever its family? B images; `latent_shape` = (C, h, w)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -34,6 +32,7 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         identity: Names the exact weights: latents inverted with one identity are never used with another.
+        folder: Where the weights lie; None if they were never in a file.
         image_size: Height and width of the images, in pixels.
         latent_shape: (C, h, w) of one latent.
         dtype: What the networks compute in.
@@ -47,6 +46,7 @@ class Backbone(nn.Module, ABC):
     """
 
     identity: str
+    folder: Path | None = None
     image_size: int
     latent_shape: tuple[int, int, int]
     dtype: torch.dtype = torch.float32

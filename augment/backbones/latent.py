@@ -62,6 +62,7 @@ class LatentBackbone(Backbone):
         family = type(self).__name__
         check_undistilled(model, family, {})  # by its name alone, before gigabytes are fetched
         folder, identity = locate(model, variant, revision)
+        self.folder = folder
         check_family(model, folder, family)
         check_parts(model, family, folder)
         self._conditions: dict[tuple[str, torch.dtype, bool], Condition] = {}

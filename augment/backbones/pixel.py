@@ -40,6 +40,7 @@ class PixelDiffusion(Backbone):
     ) -> None:
         super().__init__()
         folder, self.identity = locate(model, variant, revision)
+        self.folder = folder
         check_family(model, folder, "PixelDiffusion")
         self.checkpoint = (model, folder, variant)
         config = read_config(model, folder, "unet")

@@ -42,7 +42,7 @@ def browse(
     where = source or restore_source(noted_source(path))
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     page = write_page(path, where, extractor, extractor_weights, per_class, chosen, Path(output) if output else None)
-    print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB); open it in a browser")
+    print(f"page: {page} ({max(page.stat().st_size / 1e6, 0.1):.1f} MB); open it in a browser")
 
 
 def noted_source(folder: Path) -> object:

@@ -39,8 +39,38 @@ SKIP_BAD = Option("skip_bad", "Pass over images that cannot be read.")
 DEVICES = Option("devices", "GPUs of this machine that share the work.", "1", "trainer.devices")
 CONFIG = Option("config", rare=True)
 RARE = (CONFIG, Option("seed_everything", rare=True))
+OF_A_RUN = (
+    DEVICES,
+    SKIP_BAD,
+    Option("profile", "Print where the seconds went.", rare=True),
+    Option("compile", "Compile the denoiser: slow to start, then faster.", rare=True),
+    Option("offload", "Keep networks in host memory while not in use.", rare=True),
+    *RARE,
+)
 OF_A_DATASET = (
     Option("method", "NORM/MEAN of a mixture, or sdedit, text2img, ….", "nin/chm"),
     Option("classes", "The classes to make images of.", "all", many=True),
     Option("bank", "Folder of inverted latents.", "bank, beside the output", "data.bank", rare=True),
 )
+PUSHED = "FOLDER --repo NAME [options]"
+
+
+def of_a_push(licence: str) -> dict[str, tuple[Option, ...]]:
+    """The options of an upload.
+
+    Args:
+        licence: The example of one.
+    """
+    return {
+        "options": (
+            Option("repo", "Repository to upload to: NAME, or USER/NAME.", "required"),
+            Option("public", "Make the repository public."),
+            Option("license", f"The Hub's name of the licence, such as {licence}."),
+        )
+    }
+
+
+def with_tests(text: str, default: str = "") -> tuple[Option, ...]:
+    """The options for images, with the test images on the first screen."""
+    tests = Option("test_images", text, default, also=("source.test_path",))
+    return tuple(tests if option.name == "test_images" else option for option in IMAGES)

@@ -68,7 +68,7 @@ def invert_command(args: list[str]) -> None:
             model.backbone, model.inversion, model.guidance, options.source, few_shot, of_shots, device, steps, forward
         )
         write_trials(output, trials, rows)
-        print_trials(trials)
+        print_trials(trials, float(model.guidance), model.inversion.warn_psnr)
         return
     begun, profiler = time.perf_counter(), StageProfiler()
     inverted = invert(

@@ -23,6 +23,7 @@ class Option:
         default: What holds where it is not given, in words for the screen.
         sets: The parser's own options, where they have other names; a space between two.
         value: What a switch sets there.
+        null: A word that the parser reads as null.
         many: Whether several words may follow it.
         rare: Whether it is left out of the first screen.
         also: Names that the library's mistakes may call it by.
@@ -33,6 +34,7 @@ class Option:
     default: str = ""
     sets: str = ""
     value: str = ""
+    null: str = ""
     many: bool = False
     rare: bool = False
     also: tuple[str, ...] = ()

@@ -7,16 +7,20 @@ from augment.commands.common_options import (
     GUIDANCE,
     IMAGES,
     OF_A_DATASET,
+    OF_A_RUN,
     PROMPT,
+    PUSHED,
     RARE,
     SEED,
     SHOTS,
     SKIP_BAD,
     STEPS,
     TUNED,
+    of_a_push,
+    with_tests,
 )
 from augment.commands.page import Option, Page
-from augment.commands.presets import for_synthesizer, for_tuner
+from augment.commands.presets import for_pretrain, for_synthesizer, for_tuner
 
 SYNTHESIZE = Page(
     "augment synthesize",
@@ -37,13 +41,8 @@ SYNTHESIZE = Page(
         ),
         "the run": (
             Option("batch_size", "Images at a time, or auto.", "backbone's"),
-            DEVICES,
-            SKIP_BAD,
             Option("dry_run", "Print what it would cost, and write nothing."),
-            Option("profile", "Print where the seconds went.", rare=True),
-            Option("compile", "Compile the denoiser: slow to start, then faster.", rare=True),
-            Option("offload", "Keep networks in host memory while not in use.", rare=True),
-            *RARE,
+            *OF_A_RUN,
         ),
     },
     source="data.source",
@@ -71,13 +70,8 @@ INVERT = Page(
             *OF_A_DATASET,
             Option("per_class", rare=True),
             Option("batch_size", "Images made at a time.", rare=True),
-            DEVICES,
-            SKIP_BAD,
             Option("overwrite", rare=True),
-            Option("profile", "Print where the seconds went.", rare=True),
-            Option("compile", rare=True),
-            Option("offload", rare=True),
-            *RARE,
+            *OF_A_RUN,
         ),
     },
     source="data.source",
@@ -92,11 +86,11 @@ PRETRAIN = Page(
         "augment pretrain --config configs/pretrain/digits.yaml",
     ),
     {
-        "images": IMAGES,
+        "images": with_tests("The test images, in the same way; for the model card alone."),
         "the run": (
             Option("output", "Folder to write to; the model is in its folder `model`.", "required"),
             Option("image_size", "Height and width in pixels.", "32", "model.init_args.image_size"),
-            Option("prompt", "The one prompt that every image is trained with.", "a digit", "model.init_args.prompt"),
+            Option("prompt", "The one prompt that every image is trained with.", "an image", "model.init_args.prompt"),
             Option("steps", "Optimizer steps.", "or --minutes", "trainer.max_steps"),
             Option("minutes", "Train for about so long: a stretch is timed and the steps chosen."),
             Option("dry_run", "Time a stretch, print what the run would take, and write nothing."),
@@ -104,7 +98,7 @@ PRETRAIN = Page(
             Option("seed", "Draws weights and noise.", "0", "seed_everything"),
             Option("seed_everything", rare=True),
             DEVICES,
-            Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "500"),
+            Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "500, or a tenth"),
             Option(
                 "autoencoder", "Folder of a model whose autoencoder is used again.", sets="model.init_args.autoencoder"
             ),
@@ -116,6 +110,7 @@ PRETRAIN = Page(
         ),
     },
     source="data.source",
+    first=for_pretrain,
 )
 
 TUNE = Page(
@@ -227,14 +222,8 @@ PUSH = Page(
     "augment push",
     "Upload a dataset folder to the Hugging Face Hub, with a card.",
     ("augment push datasets/mine --repo USER/NAME --license cc-by-4.0",),
-    {
-        "options": (
-            Option("repo", "Repository to upload to: NAME, or USER/NAME.", "required"),
-            Option("public", "Make the repository public."),
-            Option("license", "The Hub's name of the licence, such as cc-by-4.0."),
-        )
-    },
-    synopsis="FOLDER --repo NAME [options]",
+    of_a_push("cc-by-4.0"),
+    synopsis=PUSHED,
 )
 
 BACKBONES = Page(

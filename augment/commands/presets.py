@@ -139,6 +139,13 @@ def tuned_preset(folder: Path, backbone: str | None) -> Preset:
     return replace(usual, name=str(folder), model=usual.model | {"backbone": model, "prompt": tuning["prompt"]})
 
 
+def for_pretrain(given: Mapping[str, str], told: bool) -> dict[str, Any]:
+    """A prompt that is true of any image, where the images are the user's own and nothing else is said."""
+    if told or given.get("images", EMBEDDED) == EMBEDDED:
+        return {}
+    return {"model": {"class_path": "augment.pretrain.latent.LatentDiffusion", "init_args": {"prompt": "an image"}}}
+
+
 def preset_like(checkpoint: str) -> Preset:
     """Settings for a checkpoint that has no preset of its own.
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from augment.commands.parsing import TrainingCLI, add_switch
 from augment.errors import UserError
-from augment.pretrain.base import Pretraining
+from augment.pretrain.base import AUTOENCODER_SHARE, AUTOENCODER_STEPS, Pretraining
 from augment.pretrain.data import PretrainData
 from augment.pretrain.pace import Pace, time_steps
 from augment.pretrain.run import (
@@ -20,9 +21,11 @@ from augment.pretrain.run import (
     check_settings,
     is_finished,
     pretrain,
+    recorded_first_phase,
     recorded_steps,
     steps_of,
 )
+from augment.runtime.foreign_text import plain
 from augment.runtime.processes import Companions
 from augment.runtime.progress import clock
 from augment.runtime.terminal import PlainConsole
@@ -45,9 +48,10 @@ class PretrainCLI(TrainingCLI):
         parser.add_argument(
             "--checkpoint_every",
             "--checkpoint-every",
-            type=PositiveInt,
-            default=500,
-            help="Steps between checkpoints, the most that a kill can lose, and between pictures in OUTPUT/progress.",
+            type=PositiveInt | None,
+            default=None,
+            help="Steps between checkpoints, the most that a kill can lose, and between pictures in OUTPUT/progress; "
+            "by default 500, or a tenth of the steps if that is less.",
         )
         parser.add_argument(
             "--minutes",
@@ -74,6 +78,10 @@ DECISIVE_TRAINER_OPTIONS = (
 """Those that change what a training comes to; the others say where and how fast it runs."""
 
 
+CHECKPOINT_STEPS = 500
+"""Between checkpoints of a long training, where nothing else is said."""
+
+
 SILENT: dict[str, Any] = {
     "logger": False,
     "enable_checkpointing": False,
@@ -86,7 +94,7 @@ SILENT: dict[str, Any] = {
 def pretrain_command(args: list[str]) -> None:
     """Train a diffusion model, latent or on pixels, and save it under the output folder."""
     companions = Companions()
-    defaults = {"log_every_n_steps": 100, "max_epochs": -1}
+    defaults = {"log_every_n_steps": 100, "max_epochs": -1, "enable_model_summary": False}
     cli = PretrainCLI(Pretraining, PretrainData, "augment pretrain", args, 0, defaults, choose_model=True)
     parsed = json.loads(cli.parser.dump(cli.config, format="json", skip_none=False, skip_link_targets=False))
     config = {name: parsed[name] for name in ("seed_everything", "model", "data")}
@@ -107,7 +115,16 @@ def pretrain_command(args: list[str]) -> None:
         companions.launch(trainer)
         return trainer
 
+    def settle(first_phase: int) -> None:
+        config["model"]["init_args"]["autoencoder_steps"] = first_phase
+        if cli.model.denoising_from:
+            cli.model.denoising_from = first_phase
+
     pace = None
+    undecided = config["model"]["init_args"].get("autoencoder_steps", 0) is None
+    if undecided and (known := recorded_first_phase(output)) is not None:
+        settle(known)
+        undecided = False
     if minutes is not None:
         if steps_of(config) > 0:
             raise UserError("minutes", "it and `trainer.max_steps` both say when to stop", "give one of them")
@@ -116,13 +133,21 @@ def pretrain_command(args: list[str]) -> None:
             check_folder(output, config)  # before anything is timed
         steps = recorded_steps(output, minutes)
         if steps is None:
+            announce_timing(cli.trainer)
             pace = time_steps(cli.model, cli.datamodule, timing_trainer)
+            if undecided:
+                pace = pace.shared(minutes)
+                settle(pace.switch or AUTOENCODER_STEPS)
             steps = pace.steps(minutes)
         config["trainer"]["max_steps"] = steps
+    elif undecided:
+        settle(max(1, min(AUTOENCODER_STEPS, int(steps_of(config) * AUTOENCODER_SHARE))))
     if cli.config.dry_run:
         check_folder(output, config)
         check_settings(cli.model, cli.instantiate_trainer(max_steps=steps_of(config)))
-        pace = pace or time_steps(cli.model, cli.datamodule, timing_trainer)
+        if pace is None:
+            announce_timing(cli.trainer)
+            pace = time_steps(cli.model, cli.datamodule, timing_trainer)
         companions.close()
         if cli.trainer.is_global_zero:
             PlainConsole().print(cost_table(pace, output, steps_of(config)))
@@ -138,8 +163,10 @@ def pretrain_command(args: list[str]) -> None:
         companions.launch(trainer)
         return trainer
 
+    if cli.trainer.is_global_zero:
+        print(told(cli.model, cli.datamodule, output, steps_of(config)), file=sys.stderr, flush=True)
     command = shlex.join(["augment", "pretrain", *args])
-    every = cli.config.checkpoint_every
+    every = cli.config.checkpoint_every or max(1, min(CHECKPOINT_STEPS, steps_of(config) // 10))
     rows = pretrain(cli.model, cli.datamodule, output, config, every, make_trainer, command, minutes)
     companions.close()
     if not cli.trainer.is_global_zero:
@@ -150,6 +177,24 @@ def pretrain_command(args: list[str]) -> None:
     for row in rows:
         table.add_row(row.name, f"{row.psnr:.2f}", f"{row.mse:.6f}")
     PlainConsole().print(table if rows else f"model: {output / 'model'}")
+
+
+def announce_timing(trainer: L.Trainer) -> None:
+    """Say what the first minute is spent on."""
+    if trainer.is_global_zero:
+        print("timing a stretch of training, to choose the number of steps", file=sys.stderr, flush=True)
+
+
+def told(model: Pretraining, data: PretrainData, output: Path, steps: int) -> str:
+    """What is about to be trained, in one line."""
+    sizes = ", ".join(
+        f"{name} of {sum(weight.numel() for weight in network.parameters()) / 1e6:.2f} M weights"
+        for name, network in model.networks.items()
+    )
+    prompt = f", prompt '{model.prompt}'" if model.prompt else ""
+    first = f", the first {model.denoising_from:,} for the autoencoder" if model.denoising_from else ""
+    images = f"{len(data.source.pool):,} images at {data.image_size} px"
+    return plain(f"{sizes}{prompt}: {images} -> {steps:,} steps{first}, in {output}")
 
 
 def cost_table(pace: Pace, output: Path, steps: int) -> Table:

@@ -87,6 +87,8 @@ def spelt_option(option: Option, values: list[str]) -> list[str]:
     """One option under the parser's names for it."""
     if option.value and not values:
         values = [option.value]
+    elif option.null and values == [option.null]:
+        values = ["null"]
     elif option.many and values:
         values = [as_list(values)]
     return [word for flag in (option.sets or option.name).split() for word in (f"--{flag}", *values)]

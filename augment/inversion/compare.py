@@ -15,6 +15,7 @@ from augment.images.sources import ImageSource
 from augment.inversion.draws import image_noise
 from augment.inversion.inversion import Inversion, round_trip
 from augment.runtime.profile import StageProfiler
+from augment.runtime.progress import Meter
 
 COLUMNS = 10
 """Images in the picture."""
@@ -130,12 +131,17 @@ def check(
         round_trip(backbone, images[part], prompts[part], warm_up)  # the first call is slow
         added = torch.stack([image_noise(shot.sha256, 0, backbone.latent_shape) for shot in shots])
         labels = [shot.label for shot in shots]
-        for how in applicable(backbone, inversion, guidance, steps, forward):
-            trial, back, alone = measure(backbone, how, images, prompts, distance, added, labels)
-            trials.append(trial)
-            rows.setdefault("autoencoder", alone[shown].cpu())
-            noise = f", {how.forward_steps} of noise" if how.forward_steps else ""
-            rows[f"{how.kind}, {how.steps} steps{noise}, guidance {how.guidance:g}"] = back[shown].cpu()
+        ways = applicable(backbone, inversion, guidance, steps, forward)
+        with Meter("check", len(ways), "inversions", rate=False) as meter:
+            for how in ways:
+                noise = f", {how.forward_steps} of noise" if how.forward_steps else ""
+                name = f"{how.kind}, {how.steps} steps{noise}, guidance {how.guidance:g}"
+                meter.describe(note=name)
+                trial, back, alone = measure(backbone, how, images, prompts, distance, added, labels)
+                trials.append(trial)
+                rows.setdefault("autoencoder", alone[shown].cpu())
+                rows[name] = back[shown].cpu()
+                meter.advance()
     return trials, rows
 
 

@@ -147,7 +147,7 @@ def measure_adequacy(
     Raises:
         UserError: If there are fewer than four real images.
     """
-    seen = seen_by_extractor(extractor.given), seen_by_backbone(synthesizer.backbone.identity)
+    seen = seen_by_extractor(extractor.given), seen_by_backbone(synthesizer.backbone)
     judges = halves(unseen(source, *seen))
     first, second = (read(source, items, skip_bad) for items in judges)
     if min(len(first), len(second)) < 2:

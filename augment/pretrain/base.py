@@ -12,6 +12,12 @@ from torch import Tensor, nn
 from augment.backbones.pixel import PixelDiffusion
 from augment.backbones.stable_diffusion import StableDiffusion
 
+AUTOENCODER_STEPS = 3000
+"""Of a model that trains an autoencoder first, where nothing else is said and there is time for it."""
+
+AUTOENCODER_SHARE = 1 / 3
+"""Of a training, at most, where nothing else is said."""
+
 
 class Pretraining(L.LightningModule, ABC):
     """A diffusion model in training; images are float32 [B, 3, H, W] in [-1, 1].

@@ -14,11 +14,12 @@ from augment.images.sources import ImageSource, Item
 from augment.inversion.inversion import Inversion, round_trip
 from augment.pretrain.base import Pretraining
 from augment.runtime.foreign_text import code, markdown
+from augment.runtime.progress import Meter
 
 CARD = "README.md"
 ROUND_TRIP_STEPS = (20, 50, 100)
 BATCH = 100
-MOST = 200
+MOST = 100
 """Test images that are measured, evenly spaced over all of them: each takes several hundred network evaluations."""
 
 
@@ -40,17 +41,20 @@ def measure(backbone: Backbone, images: Tensor, prompt: str) -> list[Reconstruct
         images: [M, 3, H, W] in [-1, 1].
         prompt: For all images.
     """
-
-    rows = []
-    for steps in (None, *ROUND_TRIP_STEPS):
-        how = None if steps is None else Inversion(steps=steps)
-        trips = [round_trip(backbone, part, (prompt,) * len(part), how) for part in torch.split(images, BATCH)]
-        back = torch.cat([trip.back for trip in trips])
-        if how is None and torch.equal(back, images):  # latents that are the pixels themselves
-            continue
-        name = "autoencoder alone" if how is None else f"DDIM inversion and back, {steps} steps"
-        quality = torch.tensor([quality.round_trip for trip in trips for quality in trip.quality]).mean()
-        rows.append(Reconstruction(name, float(quality), float((back - images).square().mean())))
+    parts, rows = torch.split(images, BATCH), []
+    with Meter("model card", len(parts) * sum(ROUND_TRIP_STEPS), "steps") as meter:
+        for steps in (0, *ROUND_TRIP_STEPS):
+            trips = []
+            for part in parts:
+                how = Inversion(steps=steps) if steps else None
+                trips.append(round_trip(backbone, part, (prompt,) * len(part), how))
+                meter.advance(steps)
+            back = torch.cat([trip.back for trip in trips])
+            if not steps and torch.equal(back, images):  # latents that are the pixels themselves
+                continue
+            name = f"DDIM inversion and back, {steps} steps" if steps else "autoencoder alone"
+            quality = torch.tensor([quality.round_trip for trip in trips for quality in trip.quality]).mean()
+            rows.append(Reconstruction(name, float(quality), float((back - images).square().mean())))
     return rows
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from augment.backbones.stable_diffusion import StableDiffusion
 from augment.images.pixels import to_float
-from augment.pretrain.base import Pretraining, fixed_noise
+from augment.pretrain.base import AUTOENCODER_STEPS, Pretraining, fixed_noise
 from augment.pretrain.networks import (
     MAX_PROMPT_TOKENS,
     build_autoencoder,
@@ -46,6 +46,7 @@ class LatentDiffusion(Pretraining):
         autoencoder_channels: Widths of the autoencoder's levels; each level but the last halves the image.
         denoiser_channels: Widths of the U-Net's levels; all but the first attend to the prompt.
         autoencoder_steps: Optimizer steps of the first phase; the rest, up to `trainer.max_steps`, train the denoiser.
+            By default 3000, but at most a third of the steps, or of the minutes.
         autoencoder_lr: Peak learning rate of the first phase.
         denoiser_lr: Peak learning rate of the second phase.
         kl_weight: Weight of the posterior's divergence from N(0, I), per latent element.
@@ -67,7 +68,7 @@ class LatentDiffusion(Pretraining):
         latent_channels: PositiveInt = 4,
         autoencoder_channels: tuple[int, ...] = (16, 32, 32),
         denoiser_channels: tuple[int, ...] = (64, 64),
-        autoencoder_steps: PositiveInt = 3000,
+        autoencoder_steps: PositiveInt | None = None,
         autoencoder_lr: PositiveNumber = 2e-3,
         denoiser_lr: PositiveNumber = 1e-3,
         kl_weight: NonNegativeNumber = 1e-4,
@@ -76,7 +77,7 @@ class LatentDiffusion(Pretraining):
         autoencoder: str | None = None,
     ) -> None:
         super().__init__()
-        self.denoising_from = autoencoder_steps if autoencoder is None else 0
+        self.denoising_from = (autoencoder_steps or AUTOENCODER_STEPS) if autoencoder is None else 0
         self.learning_rates = (float(autoencoder_lr), float(denoiser_lr))  # a checkpoint may hold plain numbers only
         self.kl_weight = kl_weight
         self.prompt = prompt

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import lightning as L
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from augment.errors import UserError
-from augment.pretrain.base import Pretraining
+from augment.pretrain.base import AUTOENCODER_SHARE, Pretraining
 from augment.pretrain.data import PretrainData
 from augment.runtime.profile import now
 
@@ -37,6 +37,12 @@ class Pace:
         """From one step to another."""
         before = max(0, min(last, self.switch) - first)
         return before * self.autoencoder + max(0, last - max(first, self.switch)) * self.denoiser
+
+    def shared(self, minutes: float) -> Self:
+        """The same pace where the denoiser begins once its share of the minutes does, if that is sooner."""
+        if not self.switch:
+            return self
+        return replace(self, switch=min(self.switch, max(1, int(60 * minutes * AUTOENCODER_SHARE / self.autoencoder))))
 
     def steps(self, minutes: float) -> int:
         """As many as end in time.

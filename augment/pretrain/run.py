@@ -19,6 +19,7 @@ from augment.runtime.claim import check_outside, check_same, read_claim
 from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
+from augment.runtime.trained_on import write_trained_on
 from augment.runtime.trainer import check_trains
 from augment.training.checkpoints import checkpointing, keep_last, latest_checkpoint
 from augment.training.pictures import TrainingPictures
@@ -91,6 +92,7 @@ def pretrain(
         with whole_folder(folder) as partial:
             model.save(partial)
             write_preset(partial, model, data.image_size)
+            write_trained_on(partial, map(data.source.sha256, data.source.pool))
     keep_last(checkpoints, finished)
     return write_model_card(folder, model, data.source, tested, command)
 
@@ -154,6 +156,13 @@ def recorded_steps(output: Path, minutes: float | None = None) -> int | None:
     if found is None or minutes not in (None, found.get("minutes")):
         return None
     return steps_of(found["config"])
+
+
+def recorded_first_phase(output: Path) -> int | None:
+    """The number of steps of the autoencoder of the training in a folder; None if there is none."""
+    found = read_training(output)
+    model = found["config"].get("model") if found else None
+    return model.get("init_args", {}).get("autoencoder_steps") if isinstance(model, dict) else None
 
 
 def open_folder(output: Path, config: dict[str, Any], minutes: float | None = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augment.commands.common_options import BACKBONE, CONFIG, DEVICES, IMAGES, SKIP_BAD
+from augment.commands.common_options import BACKBONE, CONFIG, DEVICES, PUSHED, SKIP_BAD, of_a_push, with_tests
 from augment.commands.page import Option, Page
 from augment.commands.presets import EMBEDDED, chosen, presets
 from augment.dataset.manifest import read_manifest
@@ -43,15 +43,14 @@ def for_study(given: Mapping[str, str], told: bool) -> dict[str, Any]:
     return first | {"plan": {"batch_size": preset.batch_size}, "methods": ["none", "nin/chm", "sdedit"]}
 
 
-TEST_IMAGES = Option("test_images", "The test images, in the same way.", "those that come with the images")
-WITH_TESTS = tuple(TEST_IMAGES if option.name == "test_images" else option for option in IMAGES)
+WITH_TESTS = with_tests("The test images, in the same way.", "those that come with the images")
 LOGGER = Option("logger", rare=True)
 NEAR_DUPLICATES = Option(
     "near_duplicates", "Real images that are nearly test images: warn, refuse or ignore.", "warn", "", rare=True
 )
 EXTRACTOR = Option(
     "extractor",
-    "Measures synthetic images: inception, dinov2, clip, ….",
+    "Measures synthetic images: inception, dinov2, clip, local-dir:FOLDER, ….",
 )
 
 FIT = Page(
@@ -70,7 +69,7 @@ FIT = Page(
                 "none",
                 "data.synthetic",
             ),
-            Option("shots", "Real images per class.", "the dataset's, else 5", "data.shots"),
+            Option("shots", "Real images per class, or all.", "the dataset's, else 5", "data.shots", null="all"),
             Option(
                 "seed",
                 "Chooses the real images; draws weights and order.",
@@ -154,14 +153,8 @@ PUSH = Page(
     "classify push",
     "Upload a trained classifier to the Hugging Face Hub, with a card.",
     ("classify push runs/fit --repo USER/NAME --license mit",),
-    {
-        "options": (
-            Option("repo", "Repository to upload to: NAME, or USER/NAME.", "required"),
-            Option("public", "Make the repository public."),
-            Option("license", "The Hub's name of the licence, such as mit."),
-        )
-    },
-    synopsis="FOLDER --repo NAME [options]",
+    of_a_push("mit"),
+    synopsis=PUSHED,
 )
 
 PAGES = {"fit": FIT, "study": STUDY, "rank": RANK, "push": PUSH}

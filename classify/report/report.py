@@ -10,7 +10,7 @@ from augment.runtime.terminal import PlainConsole
 from classify.report.answers import answer, headline
 from classify.report.figures import Panel, differences
 from classify.report.findings import Findings, read_findings
-from classify.report.leaks import leaks_section
+from classify.report.leaks import leaks_section, seen_section
 from classify.report.pages import Page, Picture, Section, render
 from classify.report.sections import (
     FIRST_SHEETS,
@@ -40,6 +40,7 @@ SECTIONS: tuple[Callable[[Findings], Iterator[Section]], ...] = (
     classes_section,
     latents_section,
     leaks_section,
+    seen_section,
     images_section,
 )
 """What stands below the first screen, in this order. A new section is a function and a line here."""

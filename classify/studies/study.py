@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from augment.errors import UserError
+from augment.measure.seen_in_training import seen_by_backbone
 from augment.runtime.claim import check_outside, kept_to_this_process
+from augment.runtime.progress import Meter
 from augment.runtime.quiet import quietly
 from classify.studies.grid import Group
 from classify.studies.leaks import keep_leaks
@@ -22,7 +24,7 @@ from classify.studies.settings import Study
 from classify.studies.synthesis import few_shot_set, latents_of
 from classify.studies.terminal import StudyProgress, announce, say, stoppable
 from classify.studies.workers import run_groups
-from classify.train.leaks import Leak, find_leaks
+from classify.train.leaks import Leak, Seen, find_leaks, find_seen
 
 PICTURE_ROWS = 3
 """Real images of each class that the report shows."""
@@ -75,12 +77,12 @@ def study(settings: Study, command: str = "classify.study(...)") -> StudyFolder:
     folder.agree(settings.describe())
     runner = Runner(settings, folder)
     left = groups_left(runner)
-    leaks = prepare(runner) if left else []
+    leaks, seen = prepare(runner) if left else ([], [])
     with kept_to_this_process(folder.path, "study"):
         description = folder.agree(settings.describe())
         if left:
             folder.write_description(description)
-            keep_leaks(folder, settings.source, leaks)
+            keep_leaks(folder, settings.source, leaks, seen)
         failed = run(runner)
         close(settings, folder, command)
     if failed:
@@ -100,12 +102,21 @@ def run(runner: Runner) -> list[str]:
         with stoppable(progress):
             for wanted in tunings_needed(left):
                 tune_backbone(settings, folder, wanted)
-            for wanted in latents_needed(left, max(settings.shots)):
-                runner.fill_bank(wanted)
+            fill_bank(runner, latents_needed(left, max(settings.shots)))
             say(runner.judge().sentence({}))
             with progress:
                 run_groups(runner, left, settings.devices, progress.tell)
     return progress.failed
+
+
+def fill_bank(runner: Runner, needed: Sequence[WantedSet]) -> None:
+    """Make the latents of all few-shot sets before processes share them."""
+    if not needed:
+        return
+    with Meter("invert", len(needed), "few-shot sets", rate=False) as meter:
+        for wanted in needed:
+            runner.fill_bank(wanted)
+            meter.advance()
 
 
 def groups_left(runner: Runner) -> list[Group]:
@@ -118,11 +129,11 @@ def unfinished(runner: Runner, group: Group) -> Group:
     return Group(group.synthetic, tuple(cell for cell in group.cells if not runner.finished(cell)))
 
 
-def prepare(runner: Runner) -> list[Leak]:
+def prepare(runner: Runner) -> tuple[list[Leak], list[Seen]]:
     """Find what is wrong with images and extractors before anything is run or written.
 
     Returns:
-        The test images that are nearly few-shot images.
+        The test images that are nearly few-shot images, and those that the backbone was trained on.
 
     Raises:
         UserError: If an image cannot be read, a test image is among the few-shot images, or weights cannot be had.
@@ -130,8 +141,10 @@ def prepare(runner: Runner) -> list[Leak]:
     study = runner.study
     few_shot = [few_shot_set(study, max(study.shots), seed) for seed in range(study.seeds)]
     leaks = find_leaks(study.source, few_shot, study.near_duplicates)
+    known = seen_by_backbone(study.synthesizer.backbone)
+    seen = find_seen(study.source, known, study.near_duplicates, study.skip_bad)
     runner.extractors  # noqa: B018  (their weights are found, or their lack is said)
-    return leaks
+    return leaks, seen
 
 
 def tunings_needed(groups: Sequence[Group]) -> list[WantedSet]:

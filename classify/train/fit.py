@@ -11,7 +11,6 @@ from augment.dataset.manifest import read_manifest
 from augment.errors import UserError
 from augment.images.sources import ImageFolder, ImageSource
 from augment.measure.reference import Reference, make_reference
-from augment.measure.seen_in_training import write_trained_on
 from augment.runtime.claim import check_configuration, check_outside
 from augment.runtime.files import whole_folder, write_json
 from augment.runtime.fingerprint import library_versions
@@ -21,6 +20,7 @@ from augment.runtime.processes import Companions
 from augment.runtime.quiet import quietly
 from augment.runtime.settings import checked
 from augment.runtime.step_bar import StepProgress
+from augment.runtime.trained_on import write_trained_on
 from augment.runtime.trainer import check_trains
 from classify.train.batches import Batches
 from classify.train.card import write_card

@@ -116,6 +116,10 @@ def test_a_switch_sets_what_it_stands_for_and_a_seed_both_seeds() -> None:
     )
 
 
+def test_all_shots_are_no_number() -> None:
+    assert spell_out(FIT, ["--shots", "all"])[-2:] == ["--data.shots", "null"]
+
+
 def test_the_parsers_own_options_for_classes_and_files_pass() -> None:
     words = ["--source", "Digits", "--model", "model.yaml"]
     assert spell_out(SYNTHESIZE, words) == words

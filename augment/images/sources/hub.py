@@ -1,17 +1,14 @@
 """How does a data set of the Hugging Face Hub become a source? Downloaded once; one try where there is no network."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from augment.errors import UserError
 from augment.images.sources.hugging_face import DatasetsSource, first_line
+from augment.runtime.network import TIMEOUT, one_try
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-TIMEOUT = 10
-"""Seconds after which the Hub counts as out of reach."""
 
 
 class HubDataset(DatasetsSource):
@@ -52,10 +49,14 @@ class HubDataset(DatasetsSource):
         """
         import datasets
 
-        reachable = reach(self.name)
+        check_name(self.name)
         try:
-            with offline(not reachable):
+            with one_try() as reachable:
+                if reachable:
+                    check_there(self.name)
                 return datasets.load_dataset(self.name, self.subset)
+        except UserError:
+            raise
         except Exception as error:
             if isinstance(error, ValueError) and "onfig" in str(error):  # a name that is missing, or is none
                 raise UserError(
@@ -77,19 +78,32 @@ class HubDataset(DatasetsSource):
             ) from error
 
 
-def reach(name: str) -> bool:
-    """Whether the Hub can be reached, asked once.
+def check_name(name: str) -> None:
+    """Refuse what cannot be a name on the Hub.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UserError("source.name", f"'{name}' is no name of a data set", "give OWNER/NAME") from error
+
+
+def check_there(name: str) -> None:
+    """Ask the Hub, before `datasets` says the same in many words.
 
     Raises:
         UserError: If it says that there is no such data set, or not for this user.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         HfApi().dataset_info(name, timeout=TIMEOUT)
-    except HFValidationError as error:
-        raise UserError("source.name", f"'{name}' is no name of a data set", "give OWNER/NAME") from error
     except GatedRepoError as error:
         raise UserError(
             "source.name",
@@ -102,25 +116,3 @@ def reach(name: str) -> bool:
             f"the Hub has no data set '{name}', or not for you",
             "look up its name at huggingface.co/datasets; for a private one run `hf auth login`",
         ) from error
-    except Exception as error:  # no network, or the Hub is down: what was downloaded before may do
-        if not isinstance(error, OSError) and not type(error).__module__.startswith(("http", "huggingface_hub")):
-            raise
-        return False
-    return True
-
-
-@contextmanager
-def offline(wanted: bool) -> Iterator[None]:
-    """Let `datasets` use what is on this machine, and not try the network again and again.
-
-    Args:
-        wanted: Otherwise everything stays as it is.
-    """
-    from datasets import config
-
-    before = config.HF_HUB_OFFLINE
-    config.HF_HUB_OFFLINE = before or wanted
-    try:
-        yield
-    finally:
-        config.HF_HUB_OFFLINE = before

@@ -1,5 +1,6 @@
 """The verdict on a backbone."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from augment.measure.extractor import Extractor
 from augment.measure.features import image_features
 from augment.measure.latents import norms_and_channels, summarize
 from augment.measure.metrics import frechet_distance, recognised
-from augment.measure.seen_in_training import TRAINED_ON, seen_by_backbone, seen_by_extractor, write_trained_on
+from augment.measure.seen_in_training import seen_by_backbone, seen_by_extractor
+from augment.runtime.trained_on import TRAINED_ON, write_trained_on
 from augment.synthesis.synthesizer import Synthesizer
 
 GOOD = Adequacy("x", 200, 96, 3.5, 3.6, 4.0, 0.98, 0.97)
@@ -124,12 +126,11 @@ def test_who_saw_the_judging_images_and_what_that_does_is_said() -> None:
 
 def test_embedded_models_saw_the_backbone_pool_alone() -> None:
     known = seen_by_extractor("digits")
-    assert known == seen_by_backbone(StableDiffusion("digits").identity)
+    assert known == seen_by_backbone(StableDiffusion("digits"))
     assert known is not None and len(known) <= 897
     for part, expected in (("backbone", True), ("few-shot", False)):
         source = Digits(part)
         assert {source.sha256(item) in known for item in source.pool} == {expected}
-    assert seen_by_backbone("digits@another") is None
     assert seen_by_extractor("resnet18") is None
 
 
@@ -139,6 +140,16 @@ def test_a_saved_classifier_says_what_it_was_trained_on(tmp_path: Path) -> None:
     (tmp_path / TRAINED_ON).write_text("[1]")
     with pytest.raises(UserError, match=r"trained_on\.json' cannot be read"):
         seen_by_extractor(f"local-dir:{tmp_path}")
+
+
+def test_a_pretrained_backbone_says_what_it_was_trained_on(model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    assert seen_by_backbone(StableDiffusion(str(folder))) is None
+    write_trained_on(folder, ["b", "a"])
+    backbone = StableDiffusion(str(folder))
+    assert seen_by_backbone(backbone) == {"a", "b"}
+    backbone.identity += "+lora@1"  # nobody knows what that was trained on
+    assert seen_by_backbone(backbone) is None
 
 
 def test_a_pool_that_cannot_be_halved(tmp_path: Path, extractor_folder: Path, model_folder: Path) -> None:

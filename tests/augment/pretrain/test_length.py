@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,13 @@ def test_a_pace_tells_seconds_and_steps() -> None:
     assert Pace(0, 0.0, 0.25).steps(1) == 240
     with pytest.raises(UserError, match=r"minutes: 0\.8 end before .* \(the 100 steps before take about 0\.8 m"):
         pace.steps(0.8)
+
+
+def test_the_autoencoder_has_a_third_of_the_minutes_at_most() -> None:
+    pace = Pace(switch=3000, autoencoder=0.5, denoiser=0.25)
+    assert pace.shared(9) == Pace(360, 0.5, 0.25) and pace.shared(9).steps(9) == 360 + 1440
+    assert pace.shared(90) == pace
+    assert Pace(0, 0.0, 0.25).shared(9) == Pace(0, 0.0, 0.25)
 
 
 def test_timing_leaves_model_and_random_numbers_alone(train_folder: Path, tmp_path: Path) -> None:
@@ -101,6 +110,43 @@ def test_minutes_choose_the_steps_once(
     assert mtimes(tmp_path) == before
     pretrain(tmp_path, train_folder, PIXEL, "--minutes", "1.5", *UNTOLD)  # nine steps at the pace of today
     assert [step for step, _ in curve(tmp_path)] == list(range(1, 10))
+
+
+UNDECIDED = [word for word in LATENT if word not in ("--model.autoencoder_steps", "3")]
+"""A latent model that says nothing of its first phase."""
+
+
+def first_phase(output: Path) -> int:
+    found = json.loads((output / "pretrain.json").read_text())
+    return int(found["config"]["model"]["init_args"]["autoencoder_steps"])
+
+
+def test_few_steps_leave_the_autoencoder_a_third_which_a_longer_training_keeps(
+    tmp_path: Path, train_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain(tmp_path, train_folder, UNDECIDED)
+    assert curve(tmp_path) == [(n, "reconstruction" if n <= 2 else "epsilon") for n in range(1, 7)]
+    assert first_phase(tmp_path) == 2
+    said = f"prompt 'a digit': 15 images at {SIDE} px -> 6 steps, the first 2 for the autoencoder"
+    assert said in capsys.readouterr().err
+    pretrain(tmp_path, train_folder, UNDECIDED, "--trainer.max_steps", "9")
+    assert curve(tmp_path)[2:] == [(n, "epsilon") for n in range(3, 10)]
+    assert first_phase(tmp_path) == 2
+
+
+def test_minutes_are_shared_by_two_processes(tmp_path: Path, train_folder: Path) -> None:
+    """The first one's pace is that of both."""
+    more = ["--minutes", "0.1", "--trainer.devices", "2", *UNTOLD]
+    output = tmp_path / "out"
+    main = "import sys, augment.cli as cli; cli.main(sys.argv[1:])"
+    command = [sys.executable, "-c", main, *options(output, train_folder, UNDECIDED, *more)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("timing a stretch") == done.stderr.count(" for the autoencoder, in ") == 1
+    found = json.loads((output / "pretrain.json").read_text())
+    steps = found["config"]["trainer"]["max_steps"]
+    assert found["minutes"] == 0.1 and 1 <= first_phase(output) < steps
+    assert [step for step, _ in curve(output)] == list(range(1, steps + 1))
 
 
 def test_a_finished_training_is_lengthened(tmp_path: Path, train_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ from augment.errors import UserError
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import ImageFolder
 from classify.report.findings import Findings
-from classify.report.leaks import leaks_section
+from classify.report.leaks import leaks_section, seen_section
 from classify.report.pages import Value
-from classify.studies.leaks import keep_leaks, kept_leaks
+from classify.studies.leaks import keep_leaks, kept_leaks, kept_seen
 from classify.studies.results_folder import LastRun, StudyFolder
-from classify.train.leaks import find_leaks
+from classify.train.leaks import find_leaks, find_seen
 
 
 @pytest.fixture
@@ -108,3 +108,55 @@ def test_a_studys_report_names_and_shows_them(leaking: tuple[ImageFolder, str], 
     assert Image.open(folder.path / picture.file).height == 2 * 64 + 2
     keep_leaks(folder, source, [])
     assert list(leaks_section(findings)) == []
+
+
+# What the backbone was trained on.
+
+
+def trained_on(folder: Path) -> frozenset[str]:
+    source = ImageFolder(folder)
+    return frozenset(source.sha256(item) for item in source.pool)
+
+
+def test_equal_files_and_copies_that_the_backbone_saw(
+    leaking: tuple[ImageFolder, str], train_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, name = leaking
+    assert source.test_path is not None
+    equal = Path(name).parent / "equal.png"
+    shutil.copy(train_folder / name, source.test_path / equal)
+    source = ImageFolder(train_folder, source.test_path)
+    seen = find_seen(source, trained_on(train_folder), "warn")
+    copy = str(Path(name).parent / "copy.jpg")
+    assert [(one.test.name, one.trained and one.trained.name) for one in seen] == [(copy, name), (str(equal), name)]
+    assert "2 test images are among the images that the backbone was trained on" in caplog.text
+    with pytest.raises(UserError, match=r"near_duplicates: 2 test images are among .*; keep them apart, or pass"):
+        find_seen(source, trained_on(train_folder), "refuse")
+    assert find_seen(source, trained_on(train_folder), "ignore") == find_seen(source, None, "refuse") == []
+
+
+def test_of_a_large_training_the_bytes_alone_are_compared(
+    leaking: tuple[ImageFolder, str], train_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, name = leaking
+    monkeypatch.setattr("classify.train.leaks.MOST", 2)
+    assert source.test_path is not None
+    shutil.copy(train_folder / name, source.test_path / Path(name).parent / "equal.png")
+    seen = find_seen(ImageFolder(train_folder, source.test_path), trained_on(train_folder), "warn")
+    assert [(Path(one.test.name).name, one.trained) for one in seen] == [("equal.png", None)]
+
+
+def test_the_report_names_and_shows_what_the_backbone_saw(
+    leaking: tuple[ImageFolder, str], train_folder: Path, tmp_path: Path
+) -> None:
+    source, name = leaking
+    folder = StudyFolder(tmp_path)
+    keep_leaks(folder, source, [], find_seen(source, trained_on(train_folder), "warn"))
+    copy = str(Path(name).parent / "copy.jpg")
+    assert kept_seen(folder) == [(copy, name)] and kept_leaks(folder) == []
+    findings = Findings(folder, LastRun("classify study", None, (), 0, 3), {}, [], None)
+    (section,) = seen_section(findings)
+    assert section.tables[0][1].rows == ((Value(copy, copy), Value(name, name)),)
+    assert Image.open(folder.path / section.pictures[0].file).size == (64, 64)
+    keep_leaks(folder, source, [])
+    assert list(seen_section(findings)) == []
