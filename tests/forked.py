@@ -2,8 +2,9 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
@@ -34,7 +35,11 @@ def started(program: str, args: Sequence[str], folder: Path) -> Iterator[BasePro
     """`augment` or `classify` in a child that has the heavy imports already; it leads a group of processes."""
     child = FORKS.Process(target=_run, args=(program, list(args), folder))
     child.start()
+    assert child.pid is not None
     try:
+        with suppress(ProcessLookupError):  # it is over already
+            while os.getpgid(child.pid) != child.pid:
+                time.sleep(0.001)
         yield child
     finally:
         child.kill()

@@ -186,7 +186,13 @@ def flow_schedule(config: Mapping[str, Any], steps: int, shift: float | None = N
         config: The configuration of the checkpoint's scheduler.
         steps: Steps of the sampler.
         shift: The resolution's shift (`mu`) for checkpoints that shift dynamically.
+
+    Raises:
+        UserError: If the checkpoint sets its last level apart (`shift_terminal`), and there is one step.
     """
+    if steps == 1 and config.get("shift_terminal"):
+        problem = "the model's schedule is stretched from its first step to its last, and 1 is both"
+        raise UserError("steps", problem, "give at least 2")
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
     scheduler.set_timesteps(steps, mu=shift)
     times = [*scheduler.timesteps.tolist(), 0.0]

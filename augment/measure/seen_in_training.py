@@ -1,15 +1,15 @@
 """Which real images had a model seen before it judged them? Known of the embedded ones and of `classify fit`'s."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from augment.backbones.checkpoint import EMBEDDED as BACKBONES
 from augment.backbones.checkpoint import hash_folder
-from augment.errors import UserError
 from augment.images.sources import Digits
 from augment.measure.extractor import EMBEDDED as EXTRACTORS
 from augment.runtime.files import write_json
+from augment.runtime.json_files import read_object
 
 TRAINED_ON = "trained_on.json"
 """Beside a classifier's weights: hashes of the real images that it was trained on."""
@@ -34,10 +34,17 @@ def seen_by_extractor(extractor: str) -> frozenset[str] | None:
     path = Path(extractor.removeprefix("local-dir:")) / TRAINED_ON
     if not path.is_file():
         return None
-    try:
-        return frozenset(json.loads(path.read_text(encoding="utf-8"))["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError("extractor", f"'{path}' cannot be read ({error!r})", "delete it") from error
+    return frozenset(read_object(path, "extractor", "delete it", {"sha256": list}, check_hashes)["sha256"])
+
+
+def check_hashes(found: Mapping[str, Any]) -> None:
+    """Refuse a list of anything but texts.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if not all(isinstance(sha256, str) for sha256 in found["sha256"]):
+        raise ValueError("has a 'sha256' that holds no hashes")
 
 
 def seen_by_backbone(identity: str) -> frozenset[str] | None:

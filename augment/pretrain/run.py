@@ -86,7 +86,9 @@ def pretrain(
         if begun is not None and trainer.is_global_zero:
             log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
         trainer.fit(model, datamodule=data, ckpt_path=begun, weights_only=True)
-        average.apply(model)  # a run that resumes at its last step has not come by its end
+        if begun is not None and int(begun.stem) >= trainer.max_steps:  # Lightning does not call its end the end
+            pictures.on_train_end(trainer, model)
+            average.apply(model)
     if not trainer.is_global_zero:
         return []
     if not trained:

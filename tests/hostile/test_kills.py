@@ -1,12 +1,12 @@
-"""A hundred runs that are killed at random and started again: every byte in the end is that of an undisturbed run.
+"""A hundred runs that are killed at random and started again: in the end every byte is that of an undisturbed run.
 
-Run it by itself with `make test-kills`; a failure names the moments, which the number in the test's name decides.
+The number in a test's name decides its moments and signals, as shares of what an undisturbed run took; a failure tells
+what came of them.
 """
 
 import json
 import os
 import random
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import Ended, run_forked, started
+from forked import run_forked, started
 from hostile_case import Places
 
 pytestmark = pytest.mark.slow
@@ -24,100 +24,137 @@ RUNS = 20
 """Of each command."""
 
 KILLS = 3
-"""A run is killed so often at most; then it may end."""
+"""A run is killed so often at most; the next one may end."""
 
-CLOCKED = ("seconds", "cost")
-"""What JSON says of time."""
+ACCOUNTS = ("run.json", "results.csv", "report.html", "report.md", "*.ckpt")
+"""Files that tell how long the work took; whatever else they tell stands in other files.
 
-RUN_NOTES = ("run.json", "last_run.json", "report.html", "report.md", "results.csv", ".lock")
-"""Files that say how long the work took, or who did it; what else they say stands in other files."""
+The last checkpoint of a pretraining knows how often it was resumed; its weights are those of the model.
+"""
+
+CLOCKS = ("seconds", "cost", "new")
+"""Entries of JSON that tell the same, or how much the last run had left to do."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A command that is killed."""
+    """A command that takes some seconds; `$output` stands for its folder."""
 
     program: str
-    args: tuple[str, ...]
+    words: tuple[str, ...]
 
-    def line(self, output: Path) -> list[str]:
-        return [word.replace("$output", str(output)) for word in self.args]
+    def typed(self, root: Path) -> list[str]:
+        return [word.replace("$output", str(root / "out")) for word in self.words]
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a run left that nobody killed, and the seconds that it took."""
+
+    seconds: float
+    files: dict[str, bytes]
 
 
 @pytest.fixture(scope="module")
 def works(places: Places, dataset: Path) -> dict[str, Work]:
     extractor = f"local-dir:{places['extractor'][0]}"
-    longer = {
-        "synthesize": ("augment", [*places["synthesize"], "--per_class", "24", "--model.steps", "6"]),
-        "invert": ("augment", [*places["synthesize"], "--model.inversion.steps", "20", "--shots", "5"]),
-        "pretrain": ("augment", [*places["pretrain"], "--trainer.max_steps", "24", "--model.autoencoder_steps", "11",
-                     "--checkpoint_every", "5"]),
-        "fit": ("classify", [*places["fit"], "--data.synthetic", str(dataset), "--extractor", extractor,
-                "--trainer.max_steps", "40"]),
-        "study": ("classify", places["study"]),
+    augment = {
+        "synthesize": [*places["synthesize"], "--per_class", "24", "--model.steps", "6"],
+        "invert": [
+            *places["synthesize"],
+            *("--shots", "5", "--model.inversion.steps", "80", "--model.inversion.batch_size", "2"),
+        ],
+        "pretrain": [
+            *places["pretrain"],
+            *("--trainer.max_steps", "24", "--model.autoencoder_steps", "11", "--checkpoint_every", "8"),
+        ],
     }
-    return {name: Work(program, (name, *args)) for name, (program, args) in longer.items()}
+    classify = {
+        "fit": [
+            *places["fit"],
+            "--data.synthetic",
+            str(dataset),
+            "--extractor",
+            extractor,
+            "--trainer.max_steps",
+            "40",
+        ],
+        "study": places["study"],
+    }
+    return {name: Work("augment", (name, *words)) for name, words in augment.items()} | {
+        name: Work("classify", (name, *words)) for name, words in classify.items()
+    }
 
 
 @pytest.fixture(scope="module")
-def undisturbed(works, tmp_path_factory):
-    found = {}
-    def of(name):
+def undisturbed(works: dict[str, Work], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Undisturbed]:
+    """Runs a command once, when it is first asked for."""
+    found: dict[str, Undisturbed] = {}
+
+    def of(name: str) -> Undisturbed:
         if name not in found:
-            tmp = tmp_path_factory.mktemp(name)
+            work, root = works[name], tmp_path_factory.mktemp(name)
             begun = time.monotonic()
-            ended = run_forked(works[name].program, works[name].line(tmp / "out" / "set"), tmp, 120)
-            took = time.monotonic() - begun
-            print(name, took)
+            ended = run_forked(work.program, work.typed(root / "files"), root, seconds=300)
+            seconds = time.monotonic() - begun
             assert ended.code == 0, ended.err
-            found[name] = took, contents(tmp / "out")
+            found[name] = Undisturbed(seconds, files_below(root / "files"))
         return found[name]
+
     return of
 
 
-def contents(root: Path) -> dict[str, bytes]:
-    """Every file below a folder, without what it says of time."""
-    paths = (path for path in sorted(root.rglob("*")) if path.is_file() and path.name not in RUN_NOTES)
-    return {str(path.relative_to(root)): timeless(path).replace(os.fsencode(root), b"ROOT") for path in paths}
+def files_below(root: Path) -> dict[str, bytes]:
+    """Every file, hidden ones too, without what is told of time, and with another word for the folder."""
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file() and not any(map(path.match, ACCOUNTS))]
+    return {str(path.relative_to(root)): content_of(path).replace(os.fsencode(root), b"ROOT") for path in paths}
 
 
-def timeless(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
     content = path.read_bytes()
-    if path.suffix != ".json":
-        return content
-    return json.dumps(without_clocks(json.loads(content))).encode()
+    return json.dumps(without_clocks(json.loads(content))).encode() if path.suffix == ".json" else content
 
 
 def without_clocks(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_clocks(entry) for key, entry in value.items() if key not in CLOCKED}
+        return {key: without_clocks(entry) for key, entry in value.items() if key not in CLOCKS}
     return [without_clocks(entry) for entry in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("seed", range(RUNS))
+@pytest.mark.parametrize("number", range(RUNS))
 @pytest.mark.parametrize("name", ["synthesize", "invert", "pretrain", "fit", "study"])
-def test_kills(works, undisturbed, tmp_path, name, seed):
-    took, expected = undisturbed(name)
-    drawn = random.Random(f"{name} {seed}")
-    work, root, told = works[name], tmp_path / "out", []
-    (tmp_path / "streams").mkdir()
-    for kill in range(KILLS):
-        moment = drawn.uniform(0, took)
-        number = drawn.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
-        told.append(f"{number.name} after {moment:.3f} s")
-        with started(work.program, work.line(root / "set"), tmp_path / "streams") as child:
-            child.join(moment)
-            over = not child.is_alive()
-            if not over:
-                os.killpg(child.pid, number)
-                child.join(30)
-                assert not child.is_alive(), told
-        told.append(f"exit {child.exitcode}, {len(list(root.rglob('*')))} files")
-        if over:
+def test_a_killed_run_leaves_the_same_bytes(
+    works: dict[str, Work], undisturbed: Callable[[str], Undisturbed], tmp_path: Path, name: str, number: int
+) -> None:
+    work, expected, drawn = works[name], undisturbed(name), random.Random(f"{name} {number}")
+    root, told = tmp_path / "files", []
+    for _ in range(KILLS):
+        moment, kind = drawn.random(), drawn.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
+        code, error = killed(work, root, tmp_path, moment * expected.seconds, kind)
+        told.append(f"{kind.name} at {moment:.3f} of {expected.seconds:.1f} s: exit code {code}")
+        assert code in {0, -kind, 128 + kind}, (told, error)
+        assert "Traceback" not in error, (told, error)
+        if code == 0:
             break
-    ended = run_forked(work.program, work.line(root / "set"), tmp_path / "streams", 120)
+    ended = run_forked(work.program, work.typed(root), tmp_path, seconds=300)
     assert ended.code == 0, (told, ended.err)
-    found = contents(root)
-    differ = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
-    print(told)
+    found = files_below(root)
+    differ = [path for path in sorted(found.keys() | expected.files) if found.get(path) != expected.files.get(path)]
+    print(f"{name} {number}: {told}; {len(differ)} of {len(found)} files differ")
     assert not differ, (told, differ)
+
+
+def killed(work: Work, root: Path, streams: Path, seconds: float, kind: signal.Signals) -> tuple[int | None, str]:
+    """Start a command, and send a signal to all of its processes after so long, unless it has ended; what came of it.
+
+    Returns:
+        Its exit code, and what it wrote to standard error.
+    """
+    with started(work.program, work.typed(root), streams) as child:
+        child.join(seconds)
+        if child.is_alive():
+            assert child.pid is not None
+            os.killpg(child.pid, kind)
+            child.join(60)
+        assert child.exitcode is not None, "it goes on after a signal"
+        return child.exitcode, (streams / "stderr").read_text(encoding="utf-8", errors="replace")

@@ -26,8 +26,8 @@ from augment.images.pixels import to_float, to_tensor
 from augment.images.sources import ImageFolder, UnlabelledFolder
 from augment.pretrain import run
 from augment.pretrain.average import decay, update
-from augment.pretrain.data import PretrainData, jitter
 from augment.pretrain.batches import NumberedBatches
+from augment.pretrain.data import PretrainData, jitter
 from augment.pretrain.latent import LatentDiffusion
 from augment.pretrain.networks import build_text_encoder, build_tokenizer
 from augment.pretrain.objective import SAMPLING_STEPS, ddim_sample, epsilon_loss, warmup_cosine
