@@ -41,7 +41,8 @@ def pretrain(
 ) -> list[Reconstruction]:
     """Train, and write `output/model` with its card; a run that was interrupted goes on from its last checkpoint.
 
-    The weights that are saved are the denoiser's exponential moving average. A kill loses at most `every` steps.
+    The weights that are saved are the denoiser's exponential moving average. A kill loses at most `every` steps,
+    which are done again with the same images and noise, so that the weights are those of a run that was not killed.
 
     `trainer.max_steps` may be another one when a run goes on: it is lengthened or ends early, and its learning rate
     follows the new cosine from there on, so it rises again where the end moves away. A run whose last checkpoint lies
