@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 RUNS = 20
 """Of each command."""
 
-KILLS = 3
+KILLS = 2
 """A run is killed so often at most; the next one may end."""
 
 ACCOUNTS = ("run.json", "results.csv", "report.html", "report.md", "*.ckpt")
@@ -62,7 +62,7 @@ def works(places: Places, dataset: Path) -> dict[str, Work]:
         "synthesize": [*places["synthesize"], "--per_class", "24", "--model.steps", "6"],
         "invert": [
             *places["synthesize"],
-            *("--shots", "5", "--model.inversion.steps", "80", "--model.inversion.batch_size", "2"),
+            *("--shots", "5", "--model.inversion.steps", "20", "--model.inversion.batch_size", "2"),
         ],
         "pretrain": [
             *places["pretrain"],
