@@ -39,6 +39,7 @@ def in_order(content: bytes) -> bytes:
         content: The header's length in eight bytes, little-endian, the header as JSON, and the tensors.
     """
     end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(parse_object(content[8:end]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    entries = parse_object(content[8:end])
+    header = json.dumps(entries, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     header = header.ljust(-(-len(header) // 8) * 8)  # the tensors begin at a multiple of eight, as the format has it
     return len(header).to_bytes(8, "little") + header + content[end:]
