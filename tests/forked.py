@@ -15,7 +15,13 @@ FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
         *("augment.commands.synthesize", "augment.commands.invert", "augment.commands.verify", "augment.commands.push"),
-        *("augment.commands.pretrain", "augment.commands.explore", "classify.commands.fit", "classify.commands.push"),
+        *(
+            "augment.commands.pretrain",
+            "augment.commands.tune",
+            "augment.commands.explore",
+            "classify.commands.fit",
+            "classify.commands.push",
+        ),
         *("classify.commands.study", "classify.commands.rank", "torchvision.transforms.v2", "timm.models"),
     ]
 )

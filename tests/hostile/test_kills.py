@@ -1,4 +1,4 @@
-"""More than a hundred runs that are killed at random and started again: in the end every byte is that of an undisturbed run.
+"""Runs that are killed at random and started again: in the end every byte is that of an undisturbed run.
 
 The number in a test's name decides its moments and signals, as shares of what an undisturbed run took; a failure tells
 what came of them.
