@@ -2,17 +2,26 @@
 
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
         *("augment.commands.synthesize", "augment.commands.invert", "augment.commands.verify", "augment.commands.push"),
-        *("augment.commands.pretrain", "augment.commands.explore", "classify.commands.fit", "classify.commands.push"),
+        *(
+            "augment.commands.pretrain",
+            "augment.commands.tune",
+            "augment.commands.explore",
+            "classify.commands.fit",
+            "classify.commands.push",
+        ),
         *("classify.commands.study", "classify.commands.rank", "torchvision.transforms.v2", "timm.models"),
     ]
 )
@@ -27,20 +36,33 @@ class Ended:
     err: str
 
 
-def run_forked(program: str, args: Sequence[str], folder: Path, seconds: float = 60) -> Ended:
-    """Run `augment` or `classify` in a child that has the heavy imports already; a child that hangs is killed."""
+@contextmanager
+def started(program: str, args: Sequence[str], folder: Path) -> Iterator[BaseProcess]:
+    """`augment` or `classify` in a child that has the heavy imports already; it leads a group of processes."""
     child = FORKS.Process(target=_run, args=(program, list(args), folder))
     child.start()
-    child.join(seconds)
-    if child.is_alive():
+    assert child.pid is not None
+    try:
+        with suppress(ProcessLookupError):  # it is over already
+            while os.getpgid(child.pid) != child.pid:
+                time.sleep(0.001)
+        yield child
+    finally:
         child.kill()
         child.join()
+
+
+def run_forked(program: str, args: Sequence[str], folder: Path, seconds: float = 60) -> Ended:
+    """Run it to its end; a child that hangs is killed."""
+    with started(program, args, folder) as child:
+        child.join(seconds)
     out, err = ((folder / name).read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr"))
     return Ended(child.exitcode, out, err)
 
 
 def _run(program: str, args: list[str], folder: Path) -> None:
     """In the child: as the console script would."""
+    os.setsid()
     for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
         file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, stream.fileno())

@@ -22,8 +22,6 @@ __all__ = ["DTYPES", "Backbone", "Condition", "Noise", "Precision", "Sampler", "
 
 PromptKind = Literal["text", "class", "none"]
 
-FIRST_ORDER = Sampler()
-
 
 class Backbone(nn.Module, ABC):
     """A pretrained diffusion model with its autoencoder, text encoder and schedule.
@@ -90,10 +88,7 @@ class Backbone(nn.Module, ABC):
             self.load()
 
     def keep(self, prompts: Iterable[str]) -> None:
-        """Encode all prompts that will be asked for, and give back the memory of the text encoders.
-
-        Any other prompt is still understood, at the price of reading the weights again.
-        """
+        """Encode these prompts and free the text encoders; another prompt costs that the weights are read again."""
 
     def finish_encoding(self) -> None:
         """Give back the memory of the image encoder; it is read again if an image comes all the same."""
@@ -110,9 +105,13 @@ class Backbone(nn.Module, ABC):
         if self.device.type == "cuda":
             self.to(memory_format=torch.channels_last)
         if compile and not self.compiled:
-            repeated = getattr(self.denoiser, "_repeated_blocks", None)  # the first calls are slow, all others faster
-            self.denoiser.compile_repeated_blocks() if repeated else self.denoiser.compile()
+            self.compile_denoiser()
             self.compiled = True
+
+    def compile_denoiser(self) -> None:
+        """Compile the denoiser's repeated blocks in place: the first calls are slow, all others faster."""
+        repeated = getattr(self.denoiser, "_repeated_blocks", None)
+        self.denoiser.compile_repeated_blocks() if repeated else self.denoiser.compile()
 
     @property
     @abstractmethod
@@ -197,7 +196,7 @@ class Backbone(nn.Module, ABC):
         network = partial(guided, self._counted, condition=condition, unconditional=negative, guidance=guidance)
         return Noise(*invert(kind, network, schedule, z, tolerance, iterations, forward))
 
-    def denoise(self, start: Start, steps: int, guidance: float, sampler: Sampler = FIRST_ORDER) -> Tensor:
+    def denoise(self, start: Start, steps: int, guidance: float, sampler: Sampler = Sampler()) -> Tensor:  # noqa: B008  (frozen)
         """A start to clean latents z_0 [B, C, h, w], from the start's place in the schedule.
 
         Args:

@@ -125,7 +125,7 @@ def load_pipeline(
     try:
         return pipeline.from_pretrained(
             folder,
-            torch_dtype=dtype,
+            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,

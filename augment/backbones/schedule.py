@@ -216,7 +216,13 @@ def flow_schedule(
         shift: The resolution's shift (`mu`) for checkpoints that shift dynamically.
         last_sigma: The last level with noise, before it is shifted, in families whose pipelines go there from 1 in
             equal parts; by default the scheduler's own spacing.
+
+    Raises:
+        UserError: If the checkpoint sets its last level apart (`shift_terminal`), and there is one step.
     """
+    if steps == 1 and config.get("shift_terminal"):
+        problem = "the model's schedule is stretched from its first step to its last, and 1 is both"
+        raise UserError("steps", problem, "give at least 2")
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
     sigmas = None if last_sigma is None else np.linspace(1.0, last_sigma, steps)
     scheduler.set_timesteps(steps, sigmas=sigmas, mu=shift)

@@ -11,6 +11,7 @@ from rich.table import Table
 from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
 from augment.commands.parsing import add_switch
 from augment.commands.synthesize import SynthesisCLI, parse_synthesis, print_profile, trainer_factory
+from augment.errors import UserError
 from augment.inversion.compare import check
 from augment.inversion.fill import Inverted, bank_folder, invert
 from augment.inversion.show import print_trials, write_trials
@@ -61,6 +62,8 @@ def invert_command(args: list[str]) -> None:
     prompts = model.settings.prompts(few_shot)
     if cli.config.check:
         of_shots = [prompts[shot.label] for shot in few_shot.all]
+        if cli.config.check_steps == []:
+            raise UserError("check_steps", "an empty list leaves nothing to try", "name some, or leave it out")
         steps = cli.config.check_steps or [model.inversion.steps]
         device = cli.trainer.strategy.root_device
         forward = cli.config.check_forward_steps

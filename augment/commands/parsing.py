@@ -140,6 +140,20 @@ class OutputCLI(LightningCLI):
         found = self.config_init.trainer.callbacks or []
         return found if isinstance(found, list) else [found]
 
+    def instantiate_classes(self) -> None:
+        """Make what the options describe; what a callback of Lightning's refuses is the user's to mend.
+
+        Raises:
+            UserError: If one does.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if not isinstance(error.__cause__, MisconfigurationException):
+                raise
+            remedy = "give what Lightning's callback takes"
+            raise UserError("trainer.callbacks", str(error.__cause__).rstrip("."), remedy) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer with the user's callbacks beside the command's own; what Lightning refuses is the user's to mend.
 

@@ -1,5 +1,6 @@
 """How is a configuration read? As YAML in UTF-8, no key twice; every fault names the file and the line."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,12 @@ def load(text: str) -> Any:
     return read_value(text)
 
 
+def represent_enum(dumper: yaml.SafeDumper, value: Enum) -> yaml.Node:
+    """A member of an enumeration as its value; Lightning's `Timer` has one as a default."""
+    return dumper.represent_data(value.value)
+
+
 def install() -> None:
-    """Let every parser of options read YAML like this."""
+    """Let every parser of options read YAML like this, and write enumerations too."""
     set_loader("yaml", load, exceptions=(yaml.YAMLError,))
+    yaml.SafeDumper.add_multi_representer(Enum, represent_enum)

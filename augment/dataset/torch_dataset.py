@@ -1,6 +1,6 @@
 """How does a notebook or a training loop read a dataset? As a torch dataset: any image by its number, or a stream."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from augment.dataset.manifest import read_finished
-from augment.dataset.reader import Stored, index_shard, load_image
+from augment.dataset.reader import Stored, index_shard, load_image, read_shard
 
 ImageT = TypeVar("ImageT")
 Transform = Callable[[Image.Image], ImageT]
@@ -87,7 +87,7 @@ def open_dataset(
         An indexable dataset, or an iterable one. Each element is a `LabelledImage`.
 
     Raises:
-        UserError: If the folder holds no finished dataset, or a shard cannot be read.
+        UserError: If the folder holds no finished dataset, or a shard cannot be read; a stream's when it comes to it.
 
     Example:
         >>> import augment
@@ -103,12 +103,13 @@ def open_dataset(
         stored = [sample for shard in shards for sample in index_shard(shard, len(manifest["classes"]))]
         return IndexedImages(folder, tuple(manifest["classes"]), stored, transform)
 
-    def labelled(sample: dict[str, Any]) -> LabelledImage[Any]:
-        return LabelledImage(transform(sample["image"]), int(sample["cls"]), sample["json"])
+    def read(sources: Iterator[dict[str, Any]]) -> Iterator[LabelledImage[Any]]:
+        for source in sources:
+            for _, image, record in read_shard(Path(source["url"]), len(manifest["classes"])):
+                yield LabelledImage(transform(image), record["label"], record)
 
     files = [str(shard) for shard in shards]
-    stream = wds.WebDataset(files, shardshuffle=False, nodesplitter=wds.split_by_node, empty_check=False)
-    pipeline: IterableDataset[LabelledImage[Any]] = (
-        stream.decode("pilrgb").rename(image="png;jpg;webp", cls="cls", json="json").map(labelled)
+    pipeline: IterableDataset[LabelledImage[Any]] = wds.DataPipeline(
+        wds.SimpleShardList(files), wds.split_by_node, wds.split_by_worker, read
     )
     return pipeline

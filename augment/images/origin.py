@@ -8,6 +8,7 @@ from typing import Any
 
 from augment.errors import UserError
 from augment.images.sources import ImageSource
+from augment.runtime.json_files import parse_object
 
 
 def describe_source(source: ImageSource) -> dict[str, Any] | None:
@@ -22,10 +23,10 @@ def describe_source(source: ImageSource) -> dict[str, Any] | None:
     kind = type(source)
     try:
         arguments = {name: getattr(source, name) for name in inspect.signature(kind).parameters}
-        text = json.dumps(arguments, default=_absolute)
-    except (AttributeError, TypeError, ValueError):
+        read_back = parse_object(json.dumps(arguments, default=_absolute).encode())
+    except (AttributeError, TypeError, ValueError, RecursionError):
         return None
-    return {"class_path": _name(kind), "init_args": json.loads(text)}
+    return {"class_path": _name(kind), "init_args": read_back}
 
 
 def restore_source(described: Any) -> ImageSource | None:

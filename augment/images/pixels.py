@@ -1,5 +1,6 @@
 """How does any image become RGB and a tensor, and a tensor bytes again? The one place where that is decided."""
 
+import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
@@ -24,11 +25,14 @@ def open_image(
         ValueError: Saying why it cannot be read.
     """
     try:
-        with Image.open(file, formats=None if formats is None else list(formats)) as image:
-            if image.format == "EPS":
-                raise ValueError("EPS is a program")
-            image.load()
-            return convert(image)
+        with warnings.catch_warnings():
+            # A large photograph is no bomb; one of twice that size is, and raises.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file, formats=None if formats is None else list(formats)) as image:
+                if image.format == "EPS":
+                    raise ValueError("EPS is a program")
+                image.load()
+                return convert(image)
     except Exception as error:  # which one a broken file raises depends on which of Pillow's forty readers takes it
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(reason[0]) from error

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,11 +54,6 @@ class Pretraining(L.LightningModule, ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the model as fp16 safetensors in diffusers' own folder format."""
-
-    def on_train_start(self) -> None:
-        """Give every process, and every continuation of a run, noise and timesteps of its own."""
-        place = [torch.initial_seed(), self.global_step, self.global_rank]
-        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
 
 def fixed_noise(count: int, shape: tuple[int, ...], device: torch.device) -> Tensor:

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
 
 from augment.errors import UserError
 from augment.images.pixels import to_float, to_tensor, to_uint8
 from augment.images.sources import ImageSource
+from augment.pretrain.batches import NumberedBatches
 from augment.runtime.numbers import NonNegativeNumber
 
 
@@ -53,15 +53,14 @@ class PretrainData(L.LightningDataModule):
             ]
         )
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Shuffled batches, one share of `batch_size` per process.
+    def train_dataloader(self) -> NumberedBatches:
+        """Shuffled batches, one share of `batch_size` per process; torch's seed decides them.
 
         Raises:
             UserError: If the batch cannot be shared, or is more than there are images.
         """
-        processes = 1 if self.trainer is None else self.trainer.world_size
-        share, rest = divmod(self.batch_size, processes)
-        if rest:
+        rank, processes = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        if self.batch_size % processes:
             raise UserError(
                 "data.batch_size",
                 f"{self.batch_size} images cannot be shared by {processes} processes",
@@ -71,11 +70,16 @@ class PretrainData(L.LightningDataModule):
             raise UserError(
                 "data.batch_size", f"{self.batch_size} is more than the {len(self.images)} images", "lower it"
             )
-        return DataLoader(TensorDataset(self.images), share, shuffle=True, drop_last=True)
+        return NumberedBatches(self.images, self.batch_size, torch.initial_seed(), rank, processes)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Tensor:
-        """From bytes to images [B, 3, H, W] in [-1, 1], moved at random, on the training's device."""
-        images = to_float(batch[0])
+        """From bytes to images [B, 3, H, W] in [-1, 1], moved at random, on the training's device.
+
+        All random numbers that are drawn until the next batch follow from this one's seed.
+        """
+        pixels, seed = batch
+        torch.manual_seed(seed)
+        images = to_float(pixels)
         return jitter(images, self.jitter) if self.jitter else images
 
 

@@ -194,7 +194,7 @@ class LatentDiffusion(Pretraining):
         pipeline = StableDiffusionPipeline(
             vae=self.vae,
             text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
+            tokenizer=build_tokenizer(),  # ours has in its file how it was last called
             unet=self.unet,
             scheduler=self.scheduler,
             safety_checker=None,

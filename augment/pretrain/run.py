@@ -42,7 +42,8 @@ def pretrain(
 ) -> list[Reconstruction]:
     """Train, and write `output/model` with its card; a run that was interrupted goes on from its last checkpoint.
 
-    The weights that are saved are the denoiser's exponential moving average. A kill loses at most `every` steps.
+    The weights that are saved are the denoiser's exponential moving average. A kill loses at most `every` steps,
+    which are done again with the same images and noise, so that the weights are those of a run that was not killed.
 
     `trainer.max_steps` may be another one when a run goes on: it is lengthened or ends early, and its learning rate
     follows the new cosine from there on, so it rises again where the end moves away. A run whose last checkpoint lies
@@ -85,7 +86,9 @@ def pretrain(
         if begun is not None and trainer.is_global_zero:
             log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
         trainer.fit(model, datamodule=data, ckpt_path=begun, weights_only=True)
-        average.apply(model)  # a run that resumes at its last step has not come by its end
+        if begun is not None and int(begun.stem) >= trainer.max_steps:  # Lightning does not call its end the end
+            pictures.on_train_end(trainer, model)
+            average.apply(model)
     if not trainer.is_global_zero:
         return []
     if not trained:

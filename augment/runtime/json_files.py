@@ -15,8 +15,8 @@ Number = int | float
 """A float, which JSON may have without its point."""
 
 
-def parse_object(content: bytes) -> dict[str, Any]:
-    """The JSON object of these bytes.
+def parse(content: bytes) -> Any:
+    """The JSON of these bytes, whatever it is.
 
     Raises:
         ValueError: If they are none; its text says what they do instead: `is not JSON (…)`, `has the key 'a' twice`.
@@ -37,6 +37,16 @@ def parse_object(content: bytes) -> dict[str, Any]:
         raise ValueError(f"is not JSON ({' '.join(str(error).split())[:200]})") from error
     if twice:
         raise ValueError(f"has the key {twice[0]!r} twice")
+    return found
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """The JSON object of these bytes.
+
+    Raises:
+        ValueError: If they are none; its text says what they do instead, as that of `parse`.
+    """
+    found = parse(content)
     if not isinstance(found, dict):
         raise ValueError(f"holds no JSON object but {type(found).__name__}")
     return found

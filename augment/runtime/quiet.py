@@ -29,7 +29,7 @@ def quietly() -> Iterator[None]:
         library.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(lightning|PIL)\..*")
+            hush()
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -38,11 +38,17 @@ def quietly() -> Iterator[None]:
             library.enable_progress_bar()
 
 
+def hush() -> None:
+    """Ignore warnings that are no matter of the user's."""
+    warnings.filterwarnings("ignore", module=r"(lightning|PIL)\..*")
+    warnings.filterwarnings("ignore", message=".*LoraLoaderMixin", category=FutureWarning)  # PRX's class in diffusers
+
+
 def quiet() -> None:
     """Silence the libraries for good: in a process that belongs to a command."""
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(lightning|PIL)\..*")
+    hush()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     shown = logging.StreamHandler()

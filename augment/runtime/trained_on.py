@@ -1,11 +1,11 @@
 """What was a model trained on? Hashes of its real images, in a file beside its weights."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from augment.errors import UserError
 from augment.runtime.files import write_json
+from augment.runtime.json_files import read_object
 
 TRAINED_ON = "trained_on.json"
 """Beside the weights of a classifier or of a pretrained backbone."""
@@ -29,7 +29,14 @@ def read_trained_on(folder: Path, argument: str) -> frozenset[str] | None:
     path = folder / TRAINED_ON
     if not path.is_file():
         return None
-    try:
-        return frozenset(json.loads(path.read_text(encoding="utf-8"))["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(argument, f"'{path}' cannot be read ({error!r})", "delete it") from error
+    return frozenset(read_object(path, argument, "delete it", {"sha256": list}, check_hashes)["sha256"])
+
+
+def check_hashes(found: Mapping[str, Any]) -> None:
+    """Refuse a list of anything but texts.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if not all(isinstance(sha256, str) for sha256 in found["sha256"]):
+        raise ValueError("has a 'sha256' that holds no hashes")

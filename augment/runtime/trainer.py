@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Timer
 
 from augment.errors import UserError
 from augment.runtime.image_bar import ImageProgress
@@ -33,6 +34,9 @@ def check_trains(trainer: L.Trainer) -> None:
     for name in ("max_epochs", "limit_train_batches", "limit_test_batches"):
         if getattr(trainer, name) == 0:
             raise UserError(f"trainer.{name}", "0 leaves nothing to train or to test on", "leave it out")
+    timers = [callback for callback in getattr(trainer, "callbacks", []) if isinstance(callback, Timer)]
+    if any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers):
+        raise UserError("trainer.max_time", "0 seconds leave no time to train", "give more, or leave it out")
     if getattr(trainer, "fast_dev_run", False):  # set by Lightning, but not declared
         raise UserError("trainer.fast_dev_run", "a trial of a batch or so trains no model", "leave it out")
 

@@ -165,6 +165,5 @@ def cost_table(cost: Cost, output: Path) -> Table:
     }.items():
         table.add_row(name, value)
     for need in cost.needs:
-        added = f" + {need.batch / 1e9:.2f} of a batch" if need.batch else ""
-        table.add_row(f"memory to {need.stage}, at most", f"{need.weights / 1e9:.2f} GB of weights{added}")
+        table.add_row(f"memory to {need.stage}, at most", f"{(need.weights + need.batch) / 1e9:.2f} GB")
     return table

@@ -53,7 +53,7 @@ def needs(model: Synthesizer, batch_size: int, batch: int, inverts: bool) -> tup
     def weights(*without: str) -> int:
         return at_once([size for name, size in sizes.items() if name not in without])
 
-    encoding = Need("encode the prompts", weights(), 0)
+    encoding = Need("encode prompts", weights(), 0)
     texts = tuple(name for name in sizes if name.startswith("text_encoder"))
     sampling = Need("make images", weights(*texts, "image_encoder"), batch)
     if not inverts:
@@ -61,7 +61,7 @@ def needs(model: Synthesizer, batch_size: int, batch: int, inverts: bool) -> tup
     share = torch.finfo(DTYPES[model.inversion.precision]).bits / here
     images = model.inversion.batch_size / batch_size
     return (
-        Need("encode the prompts to invert with", round(weights() * share), 0),
+        Need("encode prompts for inversion", round(weights() * share), 0),
         Need("invert images", round(weights(*texts) * share), round(batch * images * share)),
         encoding,
         sampling,

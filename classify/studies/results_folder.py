@@ -129,8 +129,7 @@ class StudyFolder:
 
     def results(self, run: LastRun) -> list[dict[str, Any]]:
         """The results of the finished cells of a run, in their order."""
-        found = (self._cell(cell) for cell in run.cells)
-        return [results for results in found if results is not None]
+        return [results for cell in run.cells if (results := self._cell(cell)) is not None]
 
     def curves(self, cell: str) -> Path:
         """Where the training curves of a cell go."""
@@ -165,8 +164,9 @@ class StudyFolder:
         return self._read(f"datasets/{name}/run.json", notes.RUN, notes.check_run, remedy) or {"images": 0}
 
     def set_note(self, name: str) -> dict[str, Any] | None:
-        """What was measured on a synthetic set, if it was made before."""
-        return self._read(f"sets/{name}.json", notes.SET, notes.check_set)
+        """What was measured on a synthetic set, if it was made before; a note that lacks its seconds is none."""
+        note = self._read(f"sets/{name}.json", notes.SET, notes.check_set)
+        return note if note is not None and "seconds" in note else None
 
     def write_set_note(self, name: str, note: Mapping[str, Any]) -> None:
         """Keep what was measured on a synthetic set."""

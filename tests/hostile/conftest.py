@@ -62,6 +62,10 @@ def places(
             *("--data.source.path", str(train_folder), "--data.batch_size", "8", "--trainer.max_steps", "6"),
             *("--trainer.accelerator", "cpu", "--trainer.logger", "false", "--trainer.enable_progress_bar", "false"),
         ],
+        "tune": [
+            *("--output", str(output), "--images", str(train_folder), "--backbone", str(job.model), "--shots", "3"),
+            *("--model.tuning.batch_size", "2", "--model.tuning.lr", "0.01", "--trainer.accelerator", "cpu"),
+        ],
         "explore": [
             *("--output", str(output), "--device", "cpu", "--batch_size", "8"),
             *("--model.backbone", "StableDiffusion", "--model.backbone.model", str(job.model)),

@@ -97,6 +97,17 @@ FOUND_LATER = [
     refused("classify fit $fit --trainer.max_steps -2", "trainer: ", "--steps", "-2"),
     refused("classify fit $fit --trainer.limit_train_batches 0", "trainer.limit_train_batches: 0"),
     refused("classify fit $fit --trainer.limit_test_batches 0", "trainer.limit_test_batches: 0"),
+    refused("classify fit $fit --trainer.max_time 00:00:00:00", "trainer.max_time: 0 seconds"),
+    refused("classify fit $fit --trainer.callbacks Timer --trainer.callbacks.duration 00:00:00:00", "max_time: 0"),
+    *[
+        refused(
+            f"{command} --trainer.callbacks Timer --trainer.callbacks.duration 1",
+            "trainer.callbacks: `Timer(duration='1')` is not a valid duration. Expected a string in the format DD:",
+        )
+        for command in ("augment pretrain $pretrain", "classify fit $fit")
+    ],
+    refused("augment pretrain $pretrain --trainer.max_time 00:00:00:00", "trainer.max_time: 0 seconds"),
+    refused("augment invert $synthesize --check --check_steps []", "check_steps: an empty list"),
     refused("classify fit $fit --trainer.max_epochs 0", "trainer.max_epochs: 0"),
     refused("classify fit $fit --trainer.fast_dev_run true", "trainer.fast_dev_run"),
     refused("classify fit $fit --data.batches.crop_scale '[1, 0.5]'", "batches.crop_scale", "rise"),

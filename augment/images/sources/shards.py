@@ -1,7 +1,6 @@
 """How do WebDataset shards become a source? Ours or another's, read in place: an image and its class for each key."""
 
 import io
-import json
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from PIL import Image
 
 from augment.errors import UserError
 from augment.images.sources.base import IMAGE_SUFFIXES, ImageSource, Item, Split, decode, first_three, in_order
+from augment.runtime.json_files import parse
 
 TESTS = ("test", "val", "valid", "validation")
 NAMES = ("classnames.txt", "classes.txt")
@@ -49,6 +49,7 @@ class Shards(ImageSource):
     def __init__(self, path: str | Path, test_path: str | Path | None = None) -> None:
         self.path = str(path)
         self.test_path = str(test_path) if test_path is not None else None
+        self.folders = tuple(folder_of(name) for name in (self.path, self.test_path) if name is not None)
 
     @cached_property
     def _pool(self) -> dict[str, Sample]:
@@ -136,6 +137,12 @@ def is_test(path: Path) -> bool:
     return kind_of(path) in TESTS
 
 
+def folder_of(path: str) -> Path:
+    """The folder, the file, or the part of a pattern before its first sign that stands for others."""
+    parts = Path(path).parts
+    return Path(*parts[: next((n for n, part in enumerate(parts) if set(part) & set("*?[{")), None)])
+
+
 def shards_at(path: str, argument: str) -> list[Path]:
     """The shards that a folder, a file or a pattern names, in order.
 
@@ -195,10 +202,10 @@ def index_shard(shard: Path) -> dict[str, Sample]:
             if f".{extension.lower()}" in IMAGE_SUFFIXES:
                 images[key] = member
             elif extension in ("cls", "json") and (stream := tar.extractfile(member)) is not None:
-                content = stream.read().decode()
+                content = stream.read()
                 if extension == "cls":
-                    classes[key] = content.strip()
-                elif isinstance(record := json.loads(content), dict):
+                    classes[key] = content.decode().strip()
+                elif isinstance(record := parse(content), dict):
                     records[key] = record
     samples = {}
     for key, member in images.items():

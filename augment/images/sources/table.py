@@ -1,7 +1,7 @@
 """How does a folder with a table of labels become a source? One row an image: its file, its label, its split."""
 
 import csv
-import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from PIL import Image
 
 from augment.errors import UserError
 from augment.images.sources.base import ImageSource, Item, Split, decode, first_three, in_order
+from augment.runtime.json_files import parse_object
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".parquet"})
 
@@ -53,6 +54,7 @@ class TableFolder(ImageSource):
         label_column: str | None = None,
     ) -> None:
         self.path = Path(path)
+        self.folders = (self.path,)
         self.labels = Path(labels)
         self.split = split
         self.test_split = test_split
@@ -179,8 +181,8 @@ def read_table(path: Path) -> list[dict[str, Any]]:
             case ".csv" | ".tsv":
                 rows = read_csv(path)
             case ".jsonl":
-                with path.open(encoding="utf-8-sig") as lines:
-                    rows = [dict(json.loads(line)) for line in lines if line.strip()]
+                lines = path.read_bytes().removeprefix(BOM_UTF8).splitlines()
+                rows = [parse_object(line) for line in lines if line.strip()]
             case ".parquet":
                 from pyarrow import parquet
 

@@ -105,6 +105,7 @@ class TorchvisionDataset(ImageSource):
             raise UserError("source.name", f"no data set '{name}'", f"choose from {', '.join(NAMES)}")
         self.name = name
         self.root = Path(root) if root is not None else default_root()
+        self.folders = (self.root,)
 
     @cached_property
     def _parts(self) -> tuple[tuple[str, ...], dict[Split, tuple[Sample, ...]]]:

@@ -67,7 +67,7 @@ def test_nothing_is_read_before_it_is_needed_and_then_in_the_precision_it_runs_i
     plain = DiffusionPipeline.from_pretrained.__func__  # type: ignore[attr-defined]
 
     def spy(cls: Any, *args: Any, **more: Any) -> Any:
-        read.append(more["torch_dtype"])
+        read.append(more["dtype"])
         return plain(cls, *args, **more)
 
     monkeypatch.setattr(DiffusionPipeline, "from_pretrained", classmethod(spy))
@@ -89,7 +89,7 @@ def test_weights_are_those_that_were_read_in_float32_and_rounded(
     backbone = open_family(name, folders)
     kind = StableDiffusionPipeline if name == "sd" else FAMILIES[name][2]
     without = {"safety_checker": None, "requires_safety_checker": False} if name == "sd" else {}
-    whole = kind.from_pretrained(folders[name], torch_dtype=torch.float32, **without)
+    whole = kind.from_pretrained(folders[name], dtype=torch.float32, **without)
     backbone.cast(precision)
     for part, network in whole.components.items():
         if isinstance(network, nn.Module):

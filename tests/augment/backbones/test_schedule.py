@@ -210,6 +210,13 @@ def test_flow_levels_are_diffusers_own(steps: int, config: dict[str, Any]) -> No
     assert [step.clean for step in schedule.steps] == [*(step.noisy for step in schedule.steps[1:]), Level(0, 1, 0)]
 
 
+def test_one_step_cannot_be_stretched_between_two_ends() -> None:
+    """diffusers divides 0 by 0 there."""
+    with pytest.raises(UserError, match=r"steps: the model's schedule is stretched .*; give at least 2"):
+        flow_schedule({"shift_terminal": 0.1}, 1)
+    assert flow_schedule({}, 1).steps == (Step(Level(1000, 0, 1), Level(0, 1, 0)),)
+
+
 def test_a_resolutions_shift_reaches_the_levels() -> None:
     config = {"use_dynamic_shifting": True}
     theirs = FlowMatchEulerDiscreteScheduler(**config)

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,26 @@ def test_an_unfinished_folder_is_refused(dataset: Path, tmp_path: Path) -> None:
         open_dataset(copy)
     with pytest.raises(UserError, match=r"dataset: no '.*dataset.json'"):
         open_dataset(tmp_path / "nothing")
+
+
+Damage = Callable[[bytes], bytes]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:700],
+        lambda content: b"",
+        lambda content: content.replace(b'"label": ', b'"lobel": ', 1),
+        lambda content: content.replace(b"IHDR", b"IHDX", 1),
+    ],
+    ids=["cut", "empty", "record", "image"],
+)
+def test_a_broken_shard_is_one_line_in_a_stream(dataset: Path, tmp_path: Path, damage: Damage) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    shard = copy / "train-000001.tar"
+    damaged = damage(shard.read_bytes())
+    assert damaged != shard.read_bytes()
+    shard.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"train-000001\.tar cannot be read \("):
+        list(open_dataset(copy, streaming=True))

@@ -26,6 +26,13 @@ def test_the_digits_keep_their_part() -> None:
     assert isinstance(restored, Digits) and restored.part == "backbone"
 
 
+def test_an_argument_nested_without_end_is_not_kept() -> None:
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert describe_source(Handle(nested)) is None
+
+
 class Opaque(Digits):
     """Does not keep its argument."""
 

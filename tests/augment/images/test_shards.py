@@ -13,6 +13,7 @@ from augment.dataset.reader import read_shard
 from augment.errors import UserError
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import Shards
+from augment.runtime.claim import check_outside
 
 
 def jpeg(value: int) -> bytes:
@@ -140,3 +141,21 @@ def test_an_image_that_is_broken(tmp_path: Path) -> None:
     source = Shards(write(tmp_path / "train.tar", [("a.jpg", b"none"), ("a.cls", b"0")]))
     with pytest.raises(UserError, match=r"image 'train/a': cannot be read \(.*\); replace it, or pass over it"):
         source.image(source.pool[0])
+
+
+@pytest.mark.parametrize("path", ["shards", "shards/", "shards/train-*.tar", "shards/train-{000..001}.tar"])
+def test_nothing_is_written_among_the_shards(tmp_path: Path, path: str) -> None:
+    source = Shards(tmp_path / path)
+    check_outside(tmp_path / "beside", source.folders)
+    with pytest.raises(UserError, match=r"output: '.*' lies in '.*shards', where the real images are read from"):
+        check_outside(tmp_path / "shards" / "out", source.folders)
+
+
+def test_beside_a_single_shard_anything_may_be_written(tmp_path: Path) -> None:
+    check_outside(tmp_path / "out", Shards(tmp_path / "train.tar").folders)
+
+
+def test_a_record_nested_without_end_is_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", [*samples(["x"]), ("00000.json", b"[" * 100_000)])
+    with pytest.raises(UserError, match=r"shard '.*a\.tar' cannot be read \(is not JSON \("):
+        _ = Shards(tmp_path / "a.tar").pool

@@ -1,5 +1,6 @@
 import hashlib
 import shutil
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from augment.errors import UserError
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.pixels import to_rgb, to_tensor
 from augment.images.sources import Digits, ImageFolder, Item
+from augment.images.sources.base import decode
 
 
 @pytest.fixture(scope="module")
@@ -415,3 +417,15 @@ def test_sixteen_bit_grey_is_divided_by_257() -> None:
     between = values[:-1] + 128  # the last number that still rounds down
     for sixteen, eight in ((values, np.arange(256)), (between, np.arange(240))):
         assert np.array_equal(np.asarray(to_rgb(Image.fromarray(sixteen)))[..., 0].ravel(), eight)
+
+
+def test_a_large_photograph_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow warns of what is larger than its limit, and refuses what is more than twice as large."""
+    paint(tmp_path / "x.png", (1, 2, 3), 0, size=(20, 20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+        assert decode(tmp_path / "x.png", "x.png").size == (20, 20)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 199)
+        with pytest.raises(UserError, match=r"image 'x\.png': cannot be read \(Image size \(400 pixels\) exceeds"):
+            decode(tmp_path / "x.png", "x.png")

@@ -12,6 +12,7 @@ from PIL import Image
 from augment.errors import UserError
 from augment.images.few_shot import choose_few_shot_set
 from augment.images.sources import TableFolder
+from augment.runtime.claim import check_outside
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 ROWS = [("a.png", "red", "train"), ("sub/b.png", "blue", "train"), ("c.png", "red", "test"), ("d.png", "blue", "val")]
@@ -138,8 +139,9 @@ def test_a_test_label_that_the_pool_lacks(folder: Path, tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("l.csv", "", r"'.*l.csv' has no rows; give one row an image"),
-        ("l.jsonl", "{not json\n", r"'.*l.jsonl' cannot be read \(Expecting"),
-        ("l.jsonl", "[1, 2]\n", r"'.*l.jsonl' cannot be read \(cannot convert"),
+        ("l.jsonl", "{not json\n", r"'.*l.jsonl' cannot be read \(is not JSON \(Expecting"),
+        ("l.jsonl", "[" * 100_000, r"'.*l.jsonl' cannot be read \(is not JSON \("),
+        ("l.jsonl", "[1, 2]\n", r"'.*l.jsonl' cannot be read \(holds no JSON object but list"),
         ("l.parquet", "no parquet", r"'.*l.parquet' cannot be read \("),
         ("l.xlsx", "sheet", r"'.*l.xlsx' ends in '.xlsx'; give one that ends in .csv"),
     ],
@@ -147,6 +149,11 @@ def test_a_test_label_that_the_pool_lacks(folder: Path, tmp_path: Path) -> None:
 def test_a_table_that_is_none(folder: Path, tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
     refused(TableFolder(folder, tmp_path / name), f"source.labels: {message}")
+
+
+def test_nothing_is_written_among_the_images(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"output: '.*' lies in '.*', where the real images are read from"):
+        check_outside(folder / "out", TableFolder(folder, tmp_path / "l.csv").folders)
 
 
 def test_no_table_and_no_folder(folder: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torchvision import datasets
 from augment.errors import UserError
 from augment.images.sources import TorchvisionDataset
 from augment.images.sources.torchvision_sets import LAYOUTS, NAMES, default_root
+from augment.runtime.claim import check_outside
 
 
 def md5(path: Path) -> str:
@@ -202,6 +203,11 @@ def test_files_of_which_some_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "oxford-iiit-pet" / "annotations" / "test.txt").unlink()
     with pytest.raises(UserError, match=r"source.name: OxfordIIITPet is not whole in '.*' and cannot be downloaded \("):
         _ = TorchvisionDataset("OxfordIIITPet", tmp_path).classes
+
+
+def test_nothing_is_written_among_the_images(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"output: '.*' lies in '.*', where the real images are read from"):
+        check_outside(tmp_path / "out", TorchvisionDataset("CIFAR10", tmp_path).folders)
 
 
 def test_an_unknown_name() -> None:

@@ -134,11 +134,21 @@ def test_embedded_models_saw_the_backbone_pool_alone() -> None:
     assert seen_by_extractor("resnet18") is None
 
 
-def test_a_saved_classifier_says_what_it_was_trained_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("[1]", "holds no JSON object"),
+        ("[" * 100_000, "is not JSON"),
+        ("{}", "has no 'sha256'"),
+        ('{"sha256": [[]]}', "has a 'sha256' that holds no hashes"),
+    ],
+    ids=["list", "nested", "empty", "lists"],
+)
+def test_a_saved_classifier_says_what_it_was_trained_on(tmp_path: Path, content: str, problem: str) -> None:
     write_trained_on(tmp_path, ["b", "a"])
     assert seen_by_extractor(f"local-dir:{tmp_path}") == {"a", "b"}
-    (tmp_path / TRAINED_ON).write_text("[1]")
-    with pytest.raises(UserError, match=r"trained_on\.json' cannot be read"):
+    (tmp_path / TRAINED_ON).write_text(content)
+    with pytest.raises(UserError, match=rf"extractor: '.*trained_on\.json' {problem}.*; delete it"):
         seen_by_extractor(f"local-dir:{tmp_path}")
 
 

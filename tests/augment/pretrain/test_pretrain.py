@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from augment.errors import UserError
 from augment.images.pixels import to_float, to_tensor
 from augment.images.sources import ImageFolder, UnlabelledFolder
 from augment.pretrain.average import decay, update
+from augment.pretrain.batches import NumberedBatches
 from augment.pretrain.data import PretrainData, jitter
 from augment.pretrain.latent import LatentDiffusion
 from augment.pretrain.networks import build_text_encoder, build_tokenizer
@@ -122,7 +123,7 @@ def test_a_resumed_run_averages_over_all_steps_once(
     lost = trail.pop(5)
     model = pretrain(tmp_path, train_folder, PIXEL, *fast)
     assert sorted(trail) == [1, 2, 3, 4, 5, 6]
-    assert not torch.equal(trail[5], lost)  # other noise than that of the lost step
+    assert torch.equal(trail[5], lost)  # the same images and the same noise
     value = trail[1]
     for step in range(2, 7):
         value = decay(step - 1) * value + (1 - decay(step - 1)) * trail[step]
@@ -253,24 +254,36 @@ def test_the_average_forgets_its_beginning() -> None:
     assert torch.equal(averages[1], frozen)
 
 
-def test_processes_draw_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_noise(step: int, rank: int) -> float:
-        torch.manual_seed(0)
-        monkeypatch.setattr(DDPM, "global_step", step)
-        monkeypatch.setattr(DDPM, "global_rank", rank)
-        model.on_train_start()
-        return float(torch.randn(()))
+def test_every_batch_of_every_process_has_noise_of_its_own() -> None:
+    images = torch.arange(6)
+    seeds = [seed for rank in (0, 1) for _, seed in islice(NumberedBatches(images, 2, 5, rank, 2), 4)]
+    assert len(set(seeds)) == 8
+    assert seeds[:4] == [seed for _, seed in islice(NumberedBatches(images, 2, 5), 4)]
+    assert set(seeds).isdisjoint(seed for _, seed in islice(NumberedBatches(images, 2, 6), 4))
 
-    model = DDPM(image_size=8, channels=(16,))
-    drawn = [first_noise(*place) for place in ((0, 0), (0, 1), (500, 0), (500, 1))]
-    assert len(set(drawn)) == 4
-    assert first_noise(500, 1) == drawn[-1]
+
+def test_an_epoch_has_each_image_once_for_any_number_of_processes() -> None:
+    images = torch.arange(7)
+    alone = [batch for batch, _ in islice(NumberedBatches(images, 2, 0), 6)]
+    for epoch in (alone[:3], alone[3:]):
+        assert len(set(torch.cat(epoch).tolist())) == 6  # one is left over
+    assert torch.cat(alone[:3]).tolist() != torch.cat(alone[3:]).tolist()
+    two = [islice(NumberedBatches(images, 2, 0, rank, 2), 6) for rank in (0, 1)]
+    assert [torch.cat([a, b]).tolist() for (a, _), (b, _) in zip(*two, strict=True)] == [b.tolist() for b in alone]
+
+
+def test_batches_go_on_where_they_were() -> None:
+    whole, begun, resumed = (NumberedBatches(torch.arange(7), 2, 0) for _ in range(3))
+    assert len(list(islice(begun, 4))) == 4
+    resumed.load_state_dict(begun.state_dict())
+    expected = [(batch.tolist(), seed) for batch, seed in islice(whole, 9)]
+    assert [(batch.tolist(), seed) for batch, seed in islice(resumed, 5)] == expected[4:]
 
 
 def test_a_batch_is_shared(train_folder: Path) -> None:
     data = PretrainData(ImageFolder(train_folder), batch_size=8, image_size=SIDE)
-    data.trainer = type("TwoProcesses", (), {"world_size": 2})()
-    assert {len(batch[0]) for batch in data.train_dataloader()} == {4}
+    data.trainer = type("TwoProcesses", (), {"world_size": 2, "global_rank": 1})()
+    assert {len(images) for images, _ in islice(data.train_dataloader(), 3)} == {4}
     data.batch_size = 9
     with pytest.raises(UserError, match=r"data\.batch_size: 9 images cannot be shared by 2 processes; choose a multi"):
         data.train_dataloader()

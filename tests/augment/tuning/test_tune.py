@@ -32,6 +32,9 @@ from augment.tuning.data import TuningData
 from augment.tuning.settings import TuningSettings
 from augment.tuning.tuner import Tuner
 
+SMALL = ("--model.backbone.resolution", str(SIDE), "--model.backbone.prompt_tokens", "48")
+"""Of families whose checkpoints do not say the size of their images."""
+
 
 def options(output: Path, model: Path, images: Path, *more: str) -> list[str]:
     """Six steps on nine images of three classes."""
@@ -139,8 +142,8 @@ def test_synthesize_uses_it(tuned: Path, tmp_path: Path, train_folder: Path) -> 
     [
         (StableDiffusionXL, save_sdxl, ("--text_encoders", "--prior_images", "1")),
         (StableDiffusion3, save_sd3, ("--text_encoders",)),
-        (Flux2Klein, save_flux2, ("--model.backbone.init_args.prompt_tokens", "48")),
-        (ZImage, save_z_image, ("--model.backbone.init_args.prompt_tokens", "48")),
+        (Flux2Klein, save_flux2, SMALL),
+        (ZImage, save_z_image, SMALL),
     ],
 )
 def test_every_family_with_lora_weights_is_tuned_and_read_by_its_own_pipeline(
@@ -150,7 +153,8 @@ def test_every_family_with_lora_weights_is_tuned_and_read_by_its_own_pipeline(
     folder = tune(tmp_path / "tuned", model, train_folder, "--steps", "2", *more)
     assert "{class}" in read_tuning(folder)["prompt"]
     assert not (folder / "tokens").exists()
-    plain, ours, theirs = family(str(model)), family(str(model), tuned=str(folder)), family(str(model))
+    size = {} if more is not SMALL else {"resolution": SIDE, "prompt_tokens": 48}
+    plain, ours, theirs = (family(str(model), tuned=tuned, **size) for tuned in (None, str(folder), None))
     theirs.pipeline.load_lora_weights(folder)
     z = torch.ones(1, *ours.latent_shape)
     with torch.no_grad():

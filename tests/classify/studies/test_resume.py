@@ -78,6 +78,17 @@ def test_a_study_killed_while_measuring_keeps_what_is_known_of_the_sampling(conf
     assert cells(copy)["fix-chm-vit-shots3-seed1"]["seconds"]["synthesize"] == whole["seconds"]
 
 
+def test_a_set_whose_note_lacks_its_seconds_is_measured_anew(config: Path, copy: Path) -> None:
+    before = cells(copy)
+    (copy / "cells" / "fix-chm-vit-shots3-seed1.json").unlink()
+    note = copy / "sets" / "fix-chm-shots3-seed1.json"
+    whole = json.loads(note.read_text())
+    note.write_text(json.dumps({"latents": whole["latents"]}))
+    run(config, copy)
+    assert json.loads(note.read_text())["metrics"] == whole["metrics"]
+    same(before, cells(copy))
+
+
 def test_a_study_makes_damaged_shards_anew(config: Path, copy: Path) -> None:
     """One set has a torn shard, one a shard of another set, one lacks a shard; each has a cell to be run."""
     before, notes = cells(copy), {path.name: path.read_text() for path in copy.glob("sets/*.json")}
