@@ -56,7 +56,7 @@ def test_the_command_reads_the_file(file: Path, capsys: pytest.CaptureFixture[st
 
 
 def here(word: str, file: Path) -> str:
-    """A word of a command as it can be read in any folder: a model that would be pretrained before is an embedded one."""
+    """A word of a command as it can be read anywhere: a model that was to be pretrained first is an embedded one."""
     if word == "runs/pretrain/model":
         return str(EMBEDDED / "digits")
     return str(file) if ROOT / word == file else word
