@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from augment.backbones.start import Start
 from augment.synthesis.synthesizer import SynthesisBatch
 
 
@@ -55,8 +56,13 @@ class StartStatistics(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Take the batch's latents."""
-        if isinstance(batch, SynthesisBatch) and batch.start.strength == 1 and batch.start.noise is None:
-            self._seen.append(norms_and_channels(batch.start.latent.cpu()))
+        if isinstance(batch, SynthesisBatch):
+            self.watch(batch.start)
+
+    def watch(self, start: Start) -> None:
+        """Take the latents of these starts."""
+        if start.strength == 1 and start.noise is None:
+            self._seen.append(norms_and_channels(start.latent.cpu()))
 
     def summary(self) -> LatentStatistics | None:
         """Statistics of all starts that were seen; None if there were none."""

@@ -32,7 +32,7 @@ from classify.studies.models import bank_of, model_of, spent_on_tuning
 from classify.studies.results_folder import StudyFolder
 from classify.studies.rows import WantedSet
 from classify.studies.settings import Study
-from classify.studies.synthesis import few_shot_set, latents_of, recipe_of
+from classify.studies.synthesis import few_shot_set, latents_of, recipe_of, starts_of
 from classify.train.data import ClassificationData
 from classify.train.loss_curve import LossCurve
 from classify.train.trial import fit_and_test
@@ -197,6 +197,10 @@ class Runner:
         seconds = run["seconds"]["synthesize"] * images / run["images"] if run["images"] else None
         new = run["images"] - before
         cost = meter.seconds * images / new if new else None
+        if new < images:  # the starts of the others are mixed again
+            statistics = StartStatistics()
+            for start in starts_of(self.study, recipe, dataset, self.folder.bank):
+                statistics.watch(start)
         seen = statistics.summary()
         latents = asdict(seen) if seen is not None and seen.count == images else None
         tuning = spent_on_tuning(self.folder, wanted)
