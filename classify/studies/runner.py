@@ -198,9 +198,7 @@ class Runner:
         new = run["images"] - before
         cost = meter.seconds * images / new if new else None
         if new < images:  # the starts of the others are mixed again
-            statistics = StartStatistics()
-            for start in starts_of(self.study, recipe, dataset, self.folder.bank):
-                statistics.watch(start)
+            statistics = StartStatistics(starts_of(model, recipe, dataset, bank))
         seen = statistics.summary()
         latents = asdict(seen) if seen is not None and seen.count == images else None
         tuning = spent_on_tuning(self.folder, wanted)

@@ -37,16 +37,16 @@ def recipe_of(study: Study, model: Synthesizer, wanted: WantedSet, plan: Plan) -
     return make_recipe(model, few_shot, wanted.method, wanted.seed, wanted.mixing, plan, wanted.settings)
 
 
-def starts_of(study: Study, recipe: Recipe, dataset: Path, bank: Path) -> Iterator[Start]:
+def starts_of(model: Synthesizer, recipe: Recipe, dataset: Path, bank: Path) -> Iterator[Start]:
     """What the sampler began with, of all images of a set; they are mixed again, and nothing is sampled.
 
     Args:
-        study: Gives the model.
+        model: The study's, with what the set's row changes of it.
         recipe: The set's.
         dataset: Its folder.
         bank: Holds its latents.
     """
-    backbone, method = study.synthesizer.backbone, recipe.method
+    backbone, method = model.backbone, recipe.method
     keys = latent_keys(backbone, recipe.few_shot, recipe.prompts, recipe.model.inversion, method.latents)
     stored = LatentBank(bank, backbone.identity, backbone.latent_shape)
     return SynthesisLoader(recipe, dataset, False, stored, keys, backbone.latent_shape).starts()
