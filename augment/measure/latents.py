@@ -1,5 +1,6 @@
 """What do latents look like before and after they are mixed? Their norm and their channel bias."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +42,16 @@ def norms_and_channels(latents: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class StartStatistics(L.Callback):
-    """Watches the starts that go into the sampler; those that do not stand at t = T are left out."""
+    """Watches the starts that go into the sampler; those that do not stand at t = T are left out.
 
-    def __init__(self) -> None:
+    Args:
+        starts: Batches of them to begin with.
+    """
+
+    def __init__(self, starts: Iterable[Start] = ()) -> None:
         self._seen: list[tuple[Tensor, Tensor]] = []
+        for start in starts:
+            self._watch(start)
 
     def on_predict_batch_end(
         self,
@@ -57,10 +64,9 @@ class StartStatistics(L.Callback):
     ) -> None:
         """Take the batch's latents."""
         if isinstance(batch, SynthesisBatch):
-            self.watch(batch.start)
+            self._watch(batch.start)
 
-    def watch(self, start: Start) -> None:
-        """Take the latents of these starts."""
+    def _watch(self, start: Start) -> None:
         if start.strength == 1 and start.noise is None:
             self._seen.append(norms_and_channels(start.latent.cpu()))
 

@@ -198,9 +198,7 @@ class Runner:
         new = run["images"] - before
         cost = meter.seconds * images / new if new else None
         if new < images:  # the starts of the others are mixed again
-            statistics = StartStatistics()
-            for start in starts_of(model, recipe, dataset, bank):
-                statistics.watch(start)
+            statistics = StartStatistics(starts_of(model, recipe, dataset, bank))
         seen = statistics.summary()
         latents = asdict(seen) if seen is not None and seen.count == images else None
         return {"images": images, **spent(self.folder, wanted, seconds, cost), "latents": latents}

@@ -41,7 +41,7 @@ def starts_of(model: Synthesizer, recipe: Recipe, dataset: Path, bank: Path) -> 
     """What the sampler began with, of all images of a set; they are mixed again, and nothing is sampled.
 
     Args:
-        model: Makes the set.
+        model: The study's, with what the set's row changes of it.
         recipe: The set's.
         dataset: Its folder.
         bank: Holds its latents.
