@@ -57,7 +57,7 @@ def test_the_page_knows_each_option_of_the_parser_and_no_other(
     short = {option.name for option in page.options.values() if not option.sets}
     grouped = {flag.partition(".")[0] for flag in known if "." in flag} | {"data", "model", "trainer"}
     assert plain - grouped - OF_THE_PARSER <= page.options.keys()
-    assert short - set(OF_SOURCE) - {"backbone"} <= plain | grouped
+    assert short - set(OF_SOURCE) - {"backbone", "tuned"} <= plain | grouped
     for option in page.options.values():
         for target in option.sets.split():
             assert any(target == flag or target.startswith((f"{flag}.", f"{flag}.init_args")) for flag in known), target
