@@ -118,7 +118,7 @@ TUNE = Page(
     "Fit a backbone to a few images per class, to be used as --tuned OUTPUT. Run again, it goes on where it stopped.",
     (
         "augment tune --images data/train --backbone sd15 --output tuned/mine",
-        "augment synthesize --images data/train --tuned tuned/mine --output datasets/mine",
+        "augment tune --output tuned/digits",
     ),
     {
         "images and model": (

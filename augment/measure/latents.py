@@ -1,5 +1,6 @@
 """What do latents look like before and after they are mixed? Their norm and their channel bias."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from augment.backbones.start import Start
 from augment.synthesis.synthesizer import SynthesisBatch
 
 
@@ -40,10 +42,16 @@ def norms_and_channels(latents: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class StartStatistics(L.Callback):
-    """Watches the starts that go into the sampler; those that do not stand at t = T are left out."""
+    """Watches the starts that go into the sampler; those that do not stand at t = T are left out.
 
-    def __init__(self) -> None:
+    Args:
+        starts: Batches of them to begin with.
+    """
+
+    def __init__(self, starts: Iterable[Start] = ()) -> None:
         self._seen: list[tuple[Tensor, Tensor]] = []
+        for start in starts:
+            self._watch(start)
 
     def on_predict_batch_end(
         self,
@@ -55,8 +63,12 @@ class StartStatistics(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Take the batch's latents."""
-        if isinstance(batch, SynthesisBatch) and batch.start.strength == 1 and batch.start.noise is None:
-            self._seen.append(norms_and_channels(batch.start.latent.cpu()))
+        if isinstance(batch, SynthesisBatch):
+            self._watch(batch.start)
+
+    def _watch(self, start: Start) -> None:
+        if start.strength == 1 and start.noise is None:
+            self._seen.append(norms_and_channels(start.latent.cpu()))
 
     def summary(self) -> LatentStatistics | None:
         """Statistics of all starts that were seen; None if there were none."""

@@ -1,9 +1,11 @@
 """How do planned batches reach the ranks? Units of work are dealt whole, in a fixed order, and made one by one."""
 
 from collections.abc import Callable, Sequence, Sized
+from itertools import chain
 from typing import Generic, TypeVar
 
 import lightning as L
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 Unit = TypeVar("Unit")
@@ -34,3 +36,8 @@ def dealt_loader(make: Callable[[Key], Batch], keys: Sequence[Key]) -> DataLoade
     trainers that run this need `use_distributed_sampler=False`.
     """
     return DataLoader(_Made(make), batch_size=None, sampler=keys)
+
+
+def states_of(module: nn.Module) -> set[str]:
+    """Names of all parameters and buffers of a module."""
+    return {name for name, _ in chain(module.named_parameters(), module.named_buffers())}

@@ -1,7 +1,7 @@
 """The recipe's images, dealt to the ranks as batches of starts: the one place where methods meet latents."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -81,6 +81,12 @@ class SynthesisLoader(L.LightningDataModule):
             for batch in plan_batches(shard, self.recipe.shards[shard], size)
         ]
         return dealt_loader(self._batch, batches)
+
+    def starts(self) -> Iterator[Start]:
+        """The starts of all images, in the batches that they are sampled in, without sampling them."""
+        for number, shard in enumerate(self.recipe.shards):
+            for batch in plan_batches(number, shard, int(self.recipe.plan.batch_size)):
+                yield stack([self._sample(sample.label, sample.index)[0] for sample in batch.samples])
 
     def _batch(self, planned: PlannedBatch) -> SynthesisBatch:
         assert self.trainer is not None

@@ -13,6 +13,7 @@ from augment.backbones.start import Sampler, Start, steps_left
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
 from augment.inversion.inversion import Inversion
+from augment.runtime.dealing import states_of
 from augment.runtime.numbers import NonNegativeNumber
 from augment.runtime.out_of_memory import Halving
 from augment.runtime.profile import profile
@@ -177,6 +178,14 @@ class Synthesizer(L.LightningModule):
         times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps[-left:]]
         guided = sum(low <= time <= high for time in times) if self.guidance != 1 else 0
         return (len(times) + guided) * (2 if self.sampler.kind == "midpoint" else 1)
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> set[str]:
+        """What processes need not send each other, under PyTorch's name for it: each reads the weights from disk.
+
+        They read them when they need them, so that one may have networks that another has not.
+        """
+        return states_of(self)
 
     def on_predict_start(self) -> None:
         """Make the networks fast on the device that they are now on."""

@@ -51,9 +51,9 @@ def add_lora(backbone: LatentBackbone, lora: Lora) -> None:
         UserError: If diffusers has no LoRA files for the family, or the text encoders are to be tuned and none is one
             of CLIP's.
     """
-    if not hasattr(type(backbone.pipeline), "save_lora_weights"):
-        remedy = "choose another `backbone`"
-        raise UserError("backbone", f"diffusers writes no LoRA weights of {type(backbone.pipeline).__name__}", remedy)
+    if not hasattr(backbone.denoiser, "add_adapter"):
+        problem = f"diffusers has no LoRA weights for {type(backbone.pipeline).__name__}"
+        raise UserError("backbone", problem, "choose another `backbone`")
     targets = [name for name, layer in backbone.denoiser.named_modules() if is_target(name, layer, lora.layers)]
     backbone.denoiser.add_adapter(LoraConfig(r=lora.rank, lora_alpha=lora.rank, target_modules=targets))
     if lora.text_encoders:

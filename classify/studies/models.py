@@ -59,10 +59,19 @@ def tune_backbone(study: Study, folder: StudyFolder, wanted: WantedSet) -> None:
         tune(tuner, data, folder.tuning(tuning_name(wanted)), config, CHECKPOINT_EVERY, make_trainer)
 
 
-def spent_on_tuning(folder: StudyFolder, wanted: WantedSet) -> dict[str, float] | None:
-    """Seconds and cost of a set's tuning, zero without one; None if it was resumed, so that only a part is known."""
+def spent(folder: StudyFolder, wanted: WantedSet, seconds: float | None, cost: float | None) -> dict[str, float | None]:
+    """Seconds and cost of a set, those of its tuning included; None for what is not known.
+
+    Args:
+        folder: Of the study.
+        wanted: The set.
+        seconds: Of making its images.
+        cost: Likewise.
+    """
+    made = {"seconds": seconds, "cost": cost}
     if wanted.variant.tuning is None:
-        return {"seconds": 0.0, "cost": 0.0}
+        return made
     path = folder.tuning(tuning_name(wanted)) / MANIFEST
-    spent: dict[str, Any] = read_object(path, "output", "delete it", {"spent": dict})["spent"]
-    return spent or None
+    tuning: dict[str, Any] = read_object(path, "output", "delete it", {"spent": dict})["spent"]
+    # Of a tuning that was resumed only a part would be known.
+    return {name: None if own is None or not tuning else own + tuning[name] for name, own in made.items()}

@@ -28,11 +28,11 @@ from augment.synthesis.pipeline import synthesize
 from augment.synthesis.recipe import Recipe
 from augment.synthesis.synthesizer import Synthesizer
 from classify.studies.grid import Cell, Group
-from classify.studies.models import bank_of, model_of, spent_on_tuning
+from classify.studies.models import bank_of, model_of, spent
 from classify.studies.results_folder import StudyFolder
 from classify.studies.rows import WantedSet
 from classify.studies.settings import Study
-from classify.studies.synthesis import few_shot_set, latents_of, recipe_of
+from classify.studies.synthesis import few_shot_set, latents_of, recipe_of, starts_of
 from classify.train.data import ClassificationData
 from classify.train.loss_curve import LossCurve
 from classify.train.trial import fit_and_test
@@ -197,12 +197,11 @@ class Runner:
         seconds = run["seconds"]["synthesize"] * images / run["images"] if run["images"] else None
         new = run["images"] - before
         cost = meter.seconds * images / new if new else None
+        if new < images:  # the starts of the others are mixed again
+            statistics = StartStatistics(starts_of(model, recipe, dataset, bank))
         seen = statistics.summary()
         latents = asdict(seen) if seen is not None and seen.count == images else None
-        tuning = spent_on_tuning(self.folder, wanted)
-        seconds = None if seconds is None or tuning is None else seconds + tuning["seconds"]
-        cost = None if cost is None or tuning is None else cost + tuning["cost"]
-        return {"images": images, "seconds": seconds, "cost": cost, "latents": latents}
+        return {"images": images, **spent(self.folder, wanted, seconds, cost), "latents": latents}
 
     def _train(self, cell: Cell, made: Made) -> None:
         L.seed_everything(cell.seed, verbose=False)

@@ -1,8 +1,14 @@
 """How does a study speak to augmentation? A wanted set as a recipe, and the real images that it is made from."""
 
-from augment.backbones.start import LatentKind
+from collections.abc import Iterator
+from pathlib import Path
+
+from augment.backbones.start import LatentKind, Start
 from augment.images.few_shot import FewShotSet, choose_few_shot_set
+from augment.inversion.bank import LatentBank
+from augment.inversion.fill import latent_keys
 from augment.mix.registry import METHODS, MethodName
+from augment.synthesis.loader import SynthesisLoader
 from augment.synthesis.plan import Plan
 from augment.synthesis.recipe import Recipe, make_recipe
 from augment.synthesis.synthesizer import Synthesizer
@@ -29,6 +35,21 @@ def recipe_of(study: Study, model: Synthesizer, wanted: WantedSet, plan: Plan) -
     """
     few_shot = few_shot_set(study, wanted.shots, wanted.seed)
     return make_recipe(model, few_shot, wanted.method, wanted.seed, wanted.mixing, plan, wanted.settings)
+
+
+def starts_of(model: Synthesizer, recipe: Recipe, dataset: Path, bank: Path) -> Iterator[Start]:
+    """What the sampler began with, of all images of a set; they are mixed again, and nothing is sampled.
+
+    Args:
+        model: The study's, with what the set's row changes of it.
+        recipe: The set's.
+        dataset: Its folder.
+        bank: Holds its latents.
+    """
+    backbone, method = model.backbone, recipe.method
+    keys = latent_keys(backbone, recipe.few_shot, recipe.prompts, recipe.model.inversion, method.latents)
+    stored = LatentBank(bank, backbone.identity, backbone.latent_shape)
+    return SynthesisLoader(recipe, dataset, False, stored, keys, backbone.latent_shape).starts()
 
 
 def latents_of(method: MethodName) -> LatentKind | None:

@@ -270,6 +270,9 @@ def test_the_interpolation_score_through_the_command(
 
 
 @pytest.mark.usefixtures("no_network")
+@pytest.mark.usefixtures("no_network")
 def test_clip_that_cannot_be_had_names_the_local_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"score\.clip: no network, .*nothing' is not .* or give a local folder"):
+        load_clip("nobody/nothing", torch.device("cpu"))
+    with pytest.raises(UserError, match=r"score\.clip: there is no folder '.*nothing'; check the path"):
         load_clip(str(tmp_path / "nothing"), torch.device("cpu"))

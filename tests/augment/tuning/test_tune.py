@@ -167,7 +167,7 @@ def test_every_family_with_lora_weights_is_tuned_and_read_by_its_own_pipeline(
 
 def test_a_family_without_lora_files(tmp_path: Path, train_folder: Path, fails: Callable[..., str]) -> None:
     error = fails(augment.cli.main, options(tmp_path / "t", save_prx(tmp_path / "prx"), train_folder), 1)
-    assert "diffusers writes no LoRA weights of PRXPipeline; choose another --backbone" in error
+    assert "diffusers has no LoRA weights for PRXPipeline; choose another --backbone" in error
 
 
 def test_a_training_lowers_its_loss(tmp_path: Path, model_folder: Path, train_folder: Path) -> None:
@@ -206,7 +206,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes(
 def test_another_seed_other_weights(tmp_path: Path, tuned: Path, model_folder: Path, train_folder: Path) -> None:
     more = ["--text_encoders", "--crop", "0.8", "--flip"]
     again = tune(tmp_path / "again", model_folder, train_folder, *more)
-    other = tune(tmp_path / "other", model_folder, train_folder, *more, "--model.seed", "1")
+    other = tune(tmp_path / "other", model_folder, train_folder, *more, "--seed", "1")
     assert weights_of(again) == weights_of(tuned) != weights_of(other)
 
 
@@ -215,7 +215,9 @@ def test_a_checkpoint_is_small(tmp_path: Path, model_folder: Path, train_folder:
     tuner = Tuner(StableDiffusion(str(model_folder)), TuningSettings(prompt="a {token}"))
     data = TuningData(ImageFolder(str(train_folder)), shots=1, image_size=SIDE)
     tuner.prepare(data)
-    trainer = L.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer = L.Trainer(
+        max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
     trainer.fit(tuner, datamodule=data)
     trainer.save_checkpoint(tmp_path / "one.ckpt")
     kept = torch.load(tmp_path / "one.ckpt", weights_only=True)["state_dict"]
@@ -231,7 +233,7 @@ def test_a_finished_run_does_nothing(
     tune(tuned, model_folder, train_folder, *more)
     assert "is finished; nothing to do" in capsys.readouterr().out
     assert mtimes(tuned) == before
-    error = fails(augment.cli.main, options(tuned, model_folder, train_folder, "--lr", "0.1"), 1)
+    error = fails(augment.cli.main, options(tuned, model_folder, train_folder, *more, "--lr", "0.1"), 1)
     assert "holds a tuning of another configuration (lr" in error
 
 
@@ -255,7 +257,7 @@ def test_two_processes_share_the_work(tmp_path: Path, model_folder: Path, train_
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--crop", "1.5"], r"--crop: 1\.5 is no share of a side; give a number up to 1"),
+        (["--crop", "1.5"], r"tuning\.crop: 1\.5 is no share of a side; give a number up to 1"),
         (["--prompt", "a photo", "--model.tuning.lora", "null"], "nothing is trained"),
         (["--steps", "0"], "0 does not conform to restriction v>0"),
         (["--shots", "9"], "class 'blue sky' has 5 images, fewer than 9; lower --shots"),
