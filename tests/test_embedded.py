@@ -38,6 +38,7 @@ def test_the_backbone_is_loaded_by_its_name() -> None:
     assert backbone.identity.startswith("digits@")
     assert backbone.image_size == 32
     assert backbone.latent_shape[0] == 4
+    backbone.load()
     assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32}
 
 

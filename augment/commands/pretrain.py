@@ -164,7 +164,7 @@ def pretrain_command(args: list[str]) -> None:
         return trainer
 
     if cli.trainer.is_global_zero:
-        print(told(cli.model, cli.datamodule, output, steps_of(config)), file=sys.stderr, flush=True)
+        print(told(cli.model, cli.datamodule, output, steps_of(config)), flush=True)
     command = shlex.join(["augment", "pretrain", *args])
     every = cli.config.checkpoint_every or max(1, min(CHECKPOINT_STEPS, steps_of(config) // 10))
     rows = pretrain(cli.model, cli.datamodule, output, config, every, make_trainer, command, minutes)

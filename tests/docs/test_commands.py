@@ -63,6 +63,8 @@ def parsing_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "augment.commands.presets.read_index", lambda checkpoint: {"_class_name": "StableDiffusionPipeline"}
     )
+    tuning = {"backbone": {"init_args": {"model": "digits"}}, "prompt": "a {token}"}
+    monkeypatch.setattr("augment.commands.presets.read_tuning", lambda folder: tuning)
     monkeypatch.chdir(ROOT)
 
 
