@@ -128,7 +128,7 @@ def test_few_steps_leave_the_autoencoder_a_third_which_a_longer_training_keeps(
     assert curve(tmp_path) == [(n, "reconstruction" if n <= 2 else "epsilon") for n in range(1, 7)]
     assert first_phase(tmp_path) == 2
     said = f"prompt 'a digit': 15 images at {SIDE} px -> 6 steps, the first 2 for the autoencoder"
-    assert said in capsys.readouterr().err
+    assert said in capsys.readouterr().out
     pretrain(tmp_path, train_folder, UNDECIDED, "--trainer.max_steps", "9")
     assert curve(tmp_path)[2:] == [(n, "epsilon") for n in range(3, 10)]
     assert first_phase(tmp_path) == 2
@@ -142,7 +142,7 @@ def test_minutes_are_shared_by_two_processes(tmp_path: Path, train_folder: Path)
     command = [sys.executable, "-c", main, *options(output, train_folder, UNDECIDED, *more)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("timing a stretch") == done.stderr.count(" for the autoencoder, in ") == 1
+    assert done.stderr.count("timing a stretch") == done.stdout.count(" for the autoencoder, in ") == 1
     found = json.loads((output / "pretrain.json").read_text())
     steps = found["config"]["trainer"]["max_steps"]
     assert found["minutes"] == 0.1 and 1 <= first_phase(output) < steps
