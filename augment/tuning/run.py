@@ -98,6 +98,8 @@ def tune(
     begun_at, meter = time.perf_counter(), Meter()
     with meter.running():
         trainer.fit(tuner, datamodule=data, ckpt_path=begun, weights_only=True)
+    if begun is not None and int(begun.stem) == trainer.max_steps:  # nothing was left to train, and so to draw
+        pictures.on_train_end(trainer, tuner)
     if trainer.is_global_zero:
         save(tuner, output)
         spent = {"seconds": time.perf_counter() - begun_at, "cost": meter.seconds} if begun is None else {}
