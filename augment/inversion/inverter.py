@@ -18,7 +18,7 @@ from augment.images.sources import ImageSource
 from augment.inversion.bank import LatentBank, LatentKey
 from augment.inversion.draws import image_noise
 from augment.inversion.inversion import ENCODED, Inversion, Quality, check_inverted, round_trip
-from augment.runtime.dealing import deal, dealt_loader, states_of
+from augment.runtime.dealing import ReadsItsOwnWeights, deal, dealt_loader
 from augment.runtime.out_of_memory import Halving
 from augment.runtime.processes import check_shared
 from augment.runtime.profile import profiler_of
@@ -44,7 +44,7 @@ class InversionBatch:
         return replace(self, images=self.images.to(device))
 
 
-class Inverter(L.LightningModule):
+class Inverter(ReadsItsOwnWeights):
     """Inverts batches of images and measures the round trip back to the image.
 
     Args:
@@ -63,14 +63,6 @@ class Inverter(L.LightningModule):
         self.compiled = compile
         self.prompts = tuple(prompts)
         self.inverting: Halving[Parts] = Halving("inverting", "inversion.batch_size")
-
-    @property
-    def _ddp_params_and_buffers_to_ignore(self) -> set[str]:
-        """What processes need not send each other, under PyTorch's name for it: each reads the weights from disk.
-
-        They read them when they need them, so that one may have networks that another has not.
-        """
-        return states_of(self)
 
     def on_predict_start(self) -> None:
         """Float32 means float32: NVIDIA's convolutions would otherwise round their inputs to TF32."""

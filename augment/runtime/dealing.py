@@ -5,7 +5,6 @@ from itertools import chain
 from typing import Generic, TypeVar
 
 import lightning as L
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 Unit = TypeVar("Unit")
@@ -38,6 +37,14 @@ def dealt_loader(make: Callable[[Key], Batch], keys: Sequence[Key]) -> DataLoade
     return DataLoader(_Made(make), batch_size=None, sampler=keys)
 
 
-def states_of(module: nn.Module) -> set[str]:
-    """Names of all parameters and buffers of a module."""
-    return {name for name, _ in chain(module.named_parameters(), module.named_buffers())}
+class ReadsItsOwnWeights(L.LightningModule):
+    """A module whose weights every process reads from disk, when it needs them.
+
+    Lightning would send the first process's weights to all others before they predict, and wait for ever where one has
+    networks in memory that another has not.
+    """
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> set[str]:
+        """PyTorch's name for what processes do not send each other: all parameters and buffers."""
+        return {name for name, _ in chain(self.named_parameters(), self.named_buffers())}

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import lightning as L
 import torch
 from jsonargparse.typing import PositiveInt
 from torch import Tensor
@@ -13,7 +12,7 @@ from augment.backbones.start import Sampler, Start, steps_left
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
 from augment.inversion.inversion import Inversion
-from augment.runtime.dealing import states_of
+from augment.runtime.dealing import ReadsItsOwnWeights
 from augment.runtime.numbers import NonNegativeNumber
 from augment.runtime.out_of_memory import Halving
 from augment.runtime.profile import profile
@@ -74,7 +73,7 @@ class Generated:
         return self.pixels
 
 
-class Synthesizer(L.LightningModule):
+class Synthesizer(ReadsItsOwnWeights):
     """Turns starts into images, by default with deterministic DDIM; knows starts, never methods.
 
     Args:
@@ -142,6 +141,20 @@ class Synthesizer(L.LightningModule):
                 "give `inversion.steps` and `model.steps` the same number, and a first-order sampler",
             )
 
+    def changed(self, backbone: Backbone, inversion: Inversion, prompt: str) -> Self:
+        """One with these in place of its own; everything else, and the networks of the same backbone, are shared."""
+        return type(self)(
+            backbone,
+            inversion,
+            self.steps,
+            self.guidance,
+            prompt,
+            self.precision,
+            self.sampler,
+            self.compiled,
+            self.offload,
+        )
+
     @property
     def settings(self) -> ModelSettings:
         """Everything about the model that decides an image."""
@@ -178,14 +191,6 @@ class Synthesizer(L.LightningModule):
         times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps[-left:]]
         guided = sum(low <= time <= high for time in times) if self.guidance != 1 else 0
         return (len(times) + guided) * (2 if self.sampler.kind == "midpoint" else 1)
-
-    @property
-    def _ddp_params_and_buffers_to_ignore(self) -> set[str]:
-        """What processes need not send each other, under PyTorch's name for it: each reads the weights from disk.
-
-        They read them when they need them, so that one may have networks that another has not.
-        """
-        return states_of(self)
 
     def on_predict_start(self) -> None:
         """Make the networks fast on the device that they are now on."""

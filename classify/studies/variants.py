@@ -91,13 +91,4 @@ def changed_model(model: Synthesizer, variant: Variant, tuned: str | None = None
         else:
             assert isinstance(backbone, LatentBackbone)
             backbone = backbone.with_tuning(tuned)
-    return Synthesizer(
-        backbone,
-        variant.inversion or model.inversion,
-        model.steps,
-        model.guidance,
-        prompt,
-        model.precision,
-        model.sampler,
-        model.compiled,
-    )
+    return model.changed(backbone, variant.inversion or model.inversion, prompt)

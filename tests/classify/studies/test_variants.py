@@ -55,6 +55,8 @@ def test_a_changed_model_shares_the_networks() -> None:
     model = changed_model(MODEL, Variant(Inversion(forward_steps=3)))
     assert model.backbone is MODEL.backbone and model.inversion.forward_steps == 3 and model.prompt == MODEL.prompt
     assert changed_model(MODEL, Variant()) is MODEL
+    offloaded = Synthesizer(StableDiffusion("digits"), offload=True)
+    assert changed_model(offloaded, Variant(Inversion(forward_steps=3))).offload and offloaded.backbone.offloaded
 
 
 def test_rows_of_a_study(
