@@ -11,8 +11,7 @@ from typing import Literal
 from jsonargparse import DefaultHelpFormatter
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-# Imported so that --model.backbone knows the families by their short names.
-from augment.backbones import pixel, stable_diffusion, stable_diffusion_3, stable_diffusion_xl  # noqa: F401
+from augment.commands import known_families  # noqa: F401
 from augment.commands.flags import running
 from augment.commands.parsing import CommandParser, add_switch
 from augment.errors import UserError

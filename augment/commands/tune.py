@@ -8,15 +8,7 @@ import lightning as L
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser
 
-# Imported so that --model.backbone knows the families by their short names.
-from augment.backbones import (  # noqa: F401
-    flux2_klein,
-    prx,
-    stable_diffusion,
-    stable_diffusion_3,
-    stable_diffusion_xl,
-    z_image,
-)
+from augment.commands import known_families  # noqa: F401
 from augment.commands.parsing import TrainingCLI
 from augment.errors import UserError
 from augment.runtime.claim import check_outside

@@ -1,6 +1,5 @@
 """One training from the first step to the saved model, however often it is interrupted."""
 
-import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +20,8 @@ from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
 from augment.runtime.trained_on import write_trained_on
 from augment.runtime.trainer import check_trains
-from augment.training.checkpoints import checkpointing, keep_last, latest_checkpoint
+from augment.training.checkpoints import checkpointing, go_on, keep_last, latest_checkpoint
 from augment.training.pictures import TrainingPictures
-
-log = logging.getLogger(__name__)
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 MANIFEST = "pretrain.json"
@@ -73,9 +70,8 @@ def pretrain(
     average = DenoiserAverage()
     pictures = TrainingPictures(output / "progress", every, average.shown)
     shared = LambdaCallback(setup=lambda trainer, module, stage: check_shared(trainer, output))
-    trainer = make_trainer(
-        [shared, average, pictures, *checkpointing(checkpoints, every)]
-    )  # the average before who shows it
+    callbacks = [shared, average, pictures, *checkpointing(checkpoints, every)]  # the average before who shows it
+    trainer = make_trainer(callbacks)
     check_settings(model, trainer)
     # In this order: the first process moves the model before it describes a longer training.
     trained = recorded_steps(output) == steps_of(config) and folder.is_dir()
@@ -83,12 +79,7 @@ def pretrain(
         open_folder(output, config, minutes)
     if not trained:
         begun = latest_checkpoint(checkpoints, finished)
-        if begun is not None and trainer.is_global_zero:
-            log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
-        trainer.fit(model, datamodule=data, ckpt_path=begun, weights_only=True)
-        if begun is not None and int(begun.stem) >= trainer.max_steps:  # Lightning does not call its end the end
-            pictures.on_train_end(trainer, model)
-            average.apply(model)
+        go_on(trainer, model, data, begun, pictures, average)
     if not trainer.is_global_zero:
         return []
     if not trained:

@@ -1,11 +1,14 @@
 """From where does a training go on? Its checkpoints by step, the last of which a finished training keeps."""
 
+import logging
 import shutil
 import zipfile
 from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
+
+log = logging.getLogger(__name__)
 
 
 def checkpointing(folder: Path, every: int) -> list[L.Callback]:
@@ -18,6 +21,26 @@ def checkpointing(folder: Path, every: int) -> list[L.Callback]:
     last = LambdaCallback(on_train_batch_end=lambda trainer, *_: save_last(trainer, folder, every))
     regular = ModelCheckpoint(folder, filename="{step:07d}", auto_insert_metric_name=False, every_n_train_steps=every)
     return [last, regular]
+
+
+def go_on(
+    trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, begun: Path | None, *ends: L.Callback
+) -> None:
+    """Train, from a checkpoint if there is one.
+
+    Args:
+        trainer: Knows the last step.
+        module: What is trained.
+        data: Its images.
+        begun: The checkpoint.
+        ends: Told of the end also where the checkpoint is of the last step, which Lightning does not call an end.
+    """
+    if begun is not None and trainer.is_global_zero:
+        log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
+    trainer.fit(module, datamodule=data, ckpt_path=begun, weights_only=True)
+    if begun is not None and int(begun.stem) >= trainer.max_steps:
+        for callback in ends:
+            callback.on_train_end(trainer, module)
 
 
 def save_last(trainer: L.Trainer, folder: Path, every: int) -> None:

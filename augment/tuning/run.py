@@ -1,6 +1,5 @@
 """One tuning from the first step to the files that are saved, however often it is interrupted."""
 
-import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -18,14 +17,12 @@ from augment.runtime.files import write_json
 from augment.runtime.fingerprint import library_versions
 from augment.runtime.processes import check_shared
 from augment.runtime.trainer import check_trains
-from augment.training.checkpoints import checkpointing, latest_checkpoint
+from augment.training.checkpoints import checkpointing, go_on, latest_checkpoint
 from augment.training.pictures import TrainingPictures
 from augment.tuning.card import render
 from augment.tuning.data import TuningData
 from augment.tuning.lora import save_lora
 from augment.tuning.tuner import Tuner
-
-log = logging.getLogger(__name__)
 
 MakeTrainer = Callable[[list[L.Callback]], L.Trainer]
 
@@ -93,13 +90,9 @@ def tune(
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
     begun = latest_checkpoint(checkpoints)
-    if begun is not None and trainer.is_global_zero:
-        log.warning("going on from step %d of %d", int(begun.stem), trainer.max_steps)
     begun_at, meter = time.perf_counter(), Meter()
     with meter.running():
-        trainer.fit(tuner, datamodule=data, ckpt_path=begun, weights_only=True)
-    if begun is not None and int(begun.stem) == trainer.max_steps:  # nothing was left to train, and so to draw
-        pictures.on_train_end(trainer, tuner)
+        go_on(trainer, tuner, data, begun, pictures)
     if trainer.is_global_zero:
         save(tuner, output)
         spent = {"seconds": time.perf_counter() - begun_at, "cost": meter.seconds} if begun is None else {}

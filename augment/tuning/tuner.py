@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from jsonargparse.typing import NonNegativeInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from augment.backbones.base import Backbone, Precision
 from augment.backbones.latent import LatentBackbone
@@ -151,8 +151,3 @@ class Tuner(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the next batch."""
         self.seen = checkpoint["seen"]
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """What is trained, by name, for the card."""
-        return {"backbone": self.backbone} | ({} if self.tokens is None else {"tokens": self.tokens})
