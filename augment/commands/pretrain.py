@@ -11,7 +11,8 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.table import Table
 
-from augment.commands.parsing import TrainingCLI, add_switch
+from augment.commands.parsing import add_switch
+from augment.commands.trainer_options import TrainingCLI
 from augment.errors import UserError
 from augment.pretrain.base import AUTOENCODER_SHARE, AUTOENCODER_STEPS, Pretraining
 from augment.pretrain.data import PretrainData

@@ -12,7 +12,8 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from augment.commands import known_families  # noqa: F401
-from augment.commands.parsing import OutputCLI, add_switch
+from augment.commands.parsing import add_switch
+from augment.commands.trainer_options import OutputCLI
 from augment.dataset.preview import PREVIEW
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet, choose_few_shot_set

@@ -9,7 +9,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser
 
 from augment.commands import known_families  # noqa: F401
-from augment.commands.parsing import TrainingCLI
+from augment.commands.trainer_options import TrainingCLI
 from augment.errors import UserError
 from augment.runtime.claim import check_outside
 from augment.runtime.processes import Companions

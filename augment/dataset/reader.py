@@ -15,7 +15,7 @@ from augment.dataset.manifest import read_manifest
 from augment.dataset.record import MOST_BYTES, parse_record, soft_label
 from augment.dataset.shard_writer import Sample
 from augment.errors import UserError
-from augment.images.pixels import open_image
+from augment.images.decode import open_image
 from augment.runtime.files import file_sha256
 
 FORMATS = ("PNG", "JPEG", "WEBP")

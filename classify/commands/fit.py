@@ -5,7 +5,8 @@ from pathlib import Path
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.table import Table
 
-from augment.commands.parsing import TrainingCLI, add_switch
+from augment.commands.parsing import add_switch
+from augment.commands.trainer_options import TrainingCLI
 from augment.runtime.processes import Companions
 from augment.runtime.terminal import PlainConsole
 from classify.train.classifier import Classifier

@@ -10,7 +10,7 @@ from typing import IO, Literal
 from PIL import Image, ImageOps
 
 from augment.errors import UserError
-from augment.images.pixels import open_image, to_rgb
+from augment.images.decode import open_image, to_rgb
 
 Split = Literal["pool", "test"]
 

@@ -11,8 +11,9 @@ from conftest import COLOURS, make_images, paint
 from PIL import Image
 
 from augment.errors import UserError
+from augment.images.decode import to_rgb
 from augment.images.few_shot import choose_few_shot_set
-from augment.images.pixels import to_rgb, to_tensor
+from augment.images.pixels import to_tensor
 from augment.images.sources import Digits, ImageFolder, Item
 from augment.images.sources.base import decode
 
