@@ -16,7 +16,7 @@ from augment.backbones.base import Backbone
 from augment.backbones.checkpoint import check_family, locate
 from augment.backbones.distilled import check_parts, check_undistilled
 from augment.backbones.settings import read_config, read_settings
-from augment.backbones.start import Condition, join
+from augment.backbones.start import KEPT_PROMPTS, Condition, join
 from augment.backbones.tuned import read_tuned
 from augment.errors import UserError
 
@@ -218,6 +218,8 @@ class LatentBackbone(Backbone):
     def condition(self, prompts: Sequence[str]) -> Condition:
         """Text embeddings; a prompt is encoded once in the backbone's life. The empty one is the unconditional one."""
         how = self.dtype, torch.backends.cuda.matmul.allow_tf32  # what rounds an embedding
+        if len(self._conditions) > 2 * KEPT_PROMPTS and self.pipeline.text_encoder is not None:
+            self._conditions.clear()  # more than were kept on purpose, and they can be encoded again
         for prompt in dict.fromkeys(prompts):
             if (prompt, *how) not in self._conditions:
                 if self.pipeline.text_encoder is None:

@@ -13,6 +13,9 @@ from augment.errors import UserError
 
 SamplerKind = Literal["first-order", "midpoint", "dpm++"]
 
+KEPT_PROMPTS = 1024
+"""So many prompts are encoded before anything else, so that the text encoders' memory is free; embeddings take some."""
+
 LatentKind = Literal["inverted", "encoded"]
 """Noise z_T to which an image was inverted, or the clean latent z_0 that the autoencoder makes of it."""
 

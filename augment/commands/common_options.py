@@ -30,7 +30,26 @@ BACKBONE = Option(
     also=("backbone.model", "model.backbone", "model.backbone.model"),
 )
 TUNED = Option("tuned", "Folder of `augment tune`, whose backbone is used with what was learned.", "none")
-PROMPT = Option("prompt", "The prompt, with {class} for the name.", "backbone's", "model.prompt")
+
+
+def prompts(model: str) -> tuple[Option, ...]:
+    """The options that say what the model is told.
+
+    Args:
+        model: Of the parser's option for the synthesizer, with a dot.
+    """
+    return (
+        Option(
+            "prompt", "The prompt, with {class} for the name; or a file of several.", "backbone's", f"{model}prompt"
+        ),
+        Option("contexts", "What may follow any prompt.", "none", f"{model}contexts", many=True, rare=True),
+        Option(
+            "inversion_prompt", "What real images are inverted with.", "first", f"{model}inversion_prompt", rare=True
+        ),
+    )
+
+
+PROMPTS = prompts("model.")
 STEPS = Option("steps", "Steps of the sampler and of the inversion.", "backbone's", "model.steps model.inversion.steps")
 GUIDANCE = Option("guidance", "Strength of classifier-free guidance.", "backbone's", "model.guidance")
 SHOTS = Option("shots", "Real images per class that may be used.", "5", also=("data.shots",))

@@ -58,7 +58,7 @@ def invert_command(args: list[str]) -> None:
     check_outside(output, options.source.folders)
     check_folder(output, "output")
     few_shot = options.few_shot()
-    prompts = model.settings.prompts(few_shot)
+    prompts = model.settings.inversion_prompts(few_shot)
     if cli.config.check:
         of_shots = [prompts[shot.label] for shot in few_shot.all]
         if cli.config.check_steps == []:

@@ -8,7 +8,7 @@ from augment.commands.common_options import (
     IMAGES,
     OF_A_DATASET,
     OF_A_RUN,
-    PROMPT,
+    PROMPTS,
     PUSHED,
     RARE,
     SEED,
@@ -30,7 +30,7 @@ SYNTHESIZE = Page(
         "augment synthesize --images data/train --backbone sd15 --output datasets/mine",
     ),
     {
-        "images and model": (*IMAGES, BACKBONE, TUNED, PROMPT, STEPS, GUIDANCE),
+        "images and model": (*IMAGES, BACKBONE, TUNED, *PROMPTS, STEPS, GUIDANCE),
         "dataset": (
             Option("output", "Folder of the dataset.", "required"),
             *OF_A_DATASET,
@@ -57,7 +57,7 @@ INVERT = Page(
         "augment invert --images data/train --backbone sd15 --output runs/check --check",
     ),
     {
-        "images and model": (*IMAGES, BACKBONE, TUNED, PROMPT, STEPS, GUIDANCE),
+        "images and model": (*IMAGES, BACKBONE, TUNED, *PROMPTS, STEPS, GUIDANCE),
         "the run": (
             Option("output", "Folder to write to; the latents go to `bank` beside it.", "required"),
             Option("check", "Compare all kinds of inversion on these images: a table and a figure."),
@@ -173,7 +173,7 @@ EXPLORE = Page(
         "augment explore bias --images data/train --backbone sd15 --output runs/explore",
     ),
     {
-        "images and model": (*IMAGES, BACKBONE, TUNED, PROMPT, STEPS, GUIDANCE),
+        "images and model": (*IMAGES, BACKBONE, TUNED, *PROMPTS, STEPS, GUIDANCE),
         "the run": (
             Option("output", "Folder to write to.", "required"),
             Option("shots", "The most real images per class.", "96"),

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from augment.commands import known_families  # noqa: F401
 from augment.commands.parsing import add_switch
 from augment.commands.trainer_options import OutputCLI
+from augment.dataset.card import prompts_in_words
 from augment.dataset.preview import PREVIEW
 from augment.errors import UserError
 from augment.images.few_shot import FewShotSet, choose_few_shot_set
@@ -199,7 +200,8 @@ def headline(recipe: Recipe, output: Path) -> str:
     backbone, few_shot = recipe.model.backbone.partition("@")[0], recipe.few_shot
     images = f"{len(few_shot.all)} real images of {len(few_shot.labels)} classes"
     made = f"{recipe.plan.per_class} synthetic ones per class"
-    return f"{recipe.method_name} on {backbone}, prompt '{recipe.model.prompt}': {images} -> {made}, in {output}"
+    prompt = prompts_in_words(recipe.model.prompts.describe())
+    return f"{recipe.method_name} on {backbone}, prompt {prompt}: {images} -> {made}, in {output}"
 
 
 def print_profile(profiler: StageProfiler, total: float) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def render(manifest: dict[str, Any], name: str) -> str:
 | backbone | {code(config["backbone"])} |
 | inversion | {code(config["inversion"]["kind"])}, {config["inversion"]["steps"]} steps |
 | sampling | {config["steps"]} steps, guidance {config["guidance"]} |
-| prompt | {markdown(config["prompt"])} |
+| prompt | {markdown(prompts_in_words(config))} |
 | seed | {config["seed"]} |
 | fingerprint | {code(manifest["fingerprint"])} |
 
@@ -111,3 +112,18 @@ dataset = datasets.load_dataset("webdataset", data_files={{"train": {shards}}}, 
 | ---: | --- | ---: | --- |
 {few_shot}
 """
+
+
+def prompts_in_words(config: Mapping[str, Any]) -> str:
+    """The prompts of a dataset's configuration, which may be many.
+
+    Example:
+        >>> prompts_in_words({"prompt": "a digit"})
+        "'a digit'"
+        >>> prompts_in_words({"prompt": ["an owl", "a bird"], "contexts": ["at night"]})
+        "one of 2 texts, such as 'an owl', in one of 1 contexts"
+    """
+    prompt, contexts = config["prompt"], config.get("contexts", [])
+    texts = [text for captions in prompt.values() for text in captions] if isinstance(prompt, Mapping) else prompt
+    words = f"'{texts}'" if isinstance(texts, str) else f"one of {len(texts)} texts, such as '{texts[0]}'"
+    return words + (f", in one of {len(contexts)} contexts" if contexts else "")

@@ -133,7 +133,7 @@ class Explorer:
             model.backbone,
             self.source,
             few_shot,
-            model.settings.prompts(few_shot),
+            model.settings.inversion_prompts(few_shot),
             bank_folder(self.bank, self.folder, self.backbone.identity),
             model.inversion,
             compile=model.compiled,

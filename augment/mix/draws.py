@@ -93,6 +93,10 @@ class Draws:
         others = [label for label in labels if label != self.label]
         return others[int(np.random.default_rng(self._stream(5)).integers(len(others)))]
 
+    def prompt(self, count: int) -> int:
+        """Which of so many prompts the image is made with."""
+        return int(np.random.default_rng(self._stream(6)).integers(count)) if count > 1 else 0
+
     def _stream(self, number: int) -> np.random.SeedSequence:
         return _stream(self.seed, self.label, self.index, number)
 

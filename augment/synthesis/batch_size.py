@@ -149,7 +149,9 @@ def settled_recipe(
     likely = recipe_of(replace(plan, batch_size=begun or 1))
     if check_folder(output, describe_dataset(likely.describe()), overwrite):
         return likely
-    return recipe_of(replace(plan, batch_size=find_batch_size(model, likely.prompt_of(0), make_trainer)))
+    return recipe_of(
+        replace(plan, batch_size=find_batch_size(model, likely.prompt_of(likely.few_shot.labels[0], 0), make_trainer))
+    )
 
 
 def begun_batch_size(output: Path) -> int | None:

@@ -81,7 +81,7 @@ def estimate(
     backbone.cast(model.precision)
     model.to(device)
     per_image = model.evaluations_per_image(getattr(recipe.method, "strength", 1.0))
-    prompt, size = recipe.prompt_of(0), int(recipe.plan.batch_size)
+    prompt, size = recipe.prompt_of(recipe.few_shot.labels[0], 0), int(recipe.plan.batch_size)
     with torch.inference_mode():
         model.on_predict_start()
         inverts = bool(inversions) and recipe.method.latents == "inverted"
@@ -122,7 +122,7 @@ RECORD_BYTES = 4096
 def outstanding(model: Synthesizer, recipe: Recipe, bank: Path) -> int:
     """Images still to be inverted or encoded."""
     latents = recipe.method.latents
-    keys = latent_keys(model.backbone, recipe.few_shot, recipe.prompts, recipe.model.inversion, latents)
+    keys = latent_keys(model.backbone, recipe.few_shot, recipe.inversion_prompts, recipe.model.inversion, latents)
     stored = LatentBank(bank, recipe.model.backbone)
     wanted = {key for members in keys.values() for key in members}
     return sum(key not in stored for key in wanted)

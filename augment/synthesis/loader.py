@@ -103,7 +103,7 @@ class SynthesisLoader(L.LightningDataModule):
         material = Material(
             latents,
             torch.tensor(mixture.weights, dtype=torch.float32),
-            recipe.prompt_of(label),
+            recipe.prompt_of(label, index),
             Draws(recipe.seed, label, index),
             unconditional,
         )
@@ -121,13 +121,15 @@ class SynthesisLoader(L.LightningDataModule):
             "steps": recipe.model.steps,
             "guidance": recipe.model.guidance,
         }
+        if recipe.model.prompts.varied:
+            record["prompt"] = material.prompt
         if recipe.draws > 1:
             record["draws"] = [n % recipe.draws for n in mixture.sources]
         start = method.start(material)
         if start.noise is not None:
             record["strength"] = start.strength
         if recipe.model.inversion.kind == "negative-prompt" and method.latents == "inverted":
-            start = replace(start, negative=(material.prompt,))
+            start = replace(start, negative=(recipe.inversion_prompts[source],))
         if recipe.model.sampler.eta > 0:
             start = replace(start, seeds=(noise_seed(recipe.seed, label, index),))
         return start, record

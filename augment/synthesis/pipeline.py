@@ -92,7 +92,7 @@ def synthesize(
         model.backbone,
         source,
         recipe.few_shot,
-        recipe.prompts,
+        recipe.inversion_prompts,
         bank_folder(bank, output, recipe.model.backbone),
         recipe.model.inversion,
         recipe.method.latents,
@@ -103,7 +103,7 @@ def synthesize(
     )
     begun = time.perf_counter()
     model.backbone.cast(model.precision)
-    model.expected = recipe.sampled_prompts
+    model.expect(recipe.sampled_prompts)
     shape = model.backbone.latent_shape
     loader = SynthesisLoader(recipe, output, overwrite, inverted.bank, inverted.keys, shape)
     writer = ShardWriter(output, recipe.plan.image_format)

@@ -1,6 +1,6 @@
 """What decides an image? One frozen value, made once before anything runs; its fingerprint is the dataset's."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -63,19 +63,21 @@ class Recipe:
         """All samples of all shards."""
         return tuple(plan_shards(self.plan, self.few_shot.labels))
 
-    def prompt_of(self, label: int) -> str:
-        """The prompt of a class."""
-        return self.model.prompt_for(self.few_shot.classes[label])
+    def prompt_of(self, label: int, index: int) -> str:
+        """The prompt of image `index` of a class, drawn where there are several."""
+        return self.model.prompts.draw(self.few_shot.classes[label], Draws(self.seed, label, index))
 
     @property
-    def prompts(self) -> dict[int, str]:
-        """The prompt of every class that has images in the few-shot set."""
-        return self.model.prompts(self.few_shot)
+    def inversion_prompts(self) -> dict[int, str]:
+        """What the few-shot images of every class are inverted with."""
+        return self.model.inversion_prompts(self.few_shot)
 
     @property
-    def sampled_prompts(self) -> tuple[str, ...]:
-        """All prompts that the sampler will be given."""
-        return tuple(text for prompt in self.prompts.values() for text in self.method.prompts(prompt))
+    def sampled_prompts(self) -> Iterator[str]:
+        """All prompts that the sampler may be given; they may be millions."""
+        for label in self.few_shot.labels:
+            for prompt in self.model.prompts.of(self.few_shot.classes[label]):
+                yield from self.method.prompts(prompt)
 
     def mixture(self, label: int, index: int) -> tuple[int, Mixture]:
         """Of image `index` of class `label`: the class that its sources are of, and its mixture of them."""
@@ -159,10 +161,11 @@ def make_recipe(
     )
     for label in few_shot.labels:
         recipe.count_sources(label)
+    recipe.model.prompts.check(few_shot)
     check_prompts(recipe, model.backbone.prompts)
     check_tuned(recipe, model.backbone.tuned)
     if model.backbone.prompts == "class":
-        model.backbone.condition(list(recipe.prompts.values()))
+        model.backbone.condition(list(recipe.inversion_prompts.values()))
     return recipe
 
 
@@ -186,15 +189,17 @@ def check_prompts(recipe: Recipe, kind: PromptKind) -> None:
                 f"'{name}' tells the model the class by its prompt, and {recipe.model.backbone} reads none",
                 "choose another `method` or `backbone`",
             )
-        if "{class}" not in recipe.model.prompt and "{token}" not in recipe.model.prompt:
+        if not recipe.model.prompts.tell_class:
             raise UserError(
                 "model.prompt",
-                f"'{recipe.model.prompt}' is the same for all {len(few_shot.classes)} classes, and '{name}' knows a "
-                f"class by its prompt alone",
+                f"'{recipe.model.prompts.all[0]}' is the same for all {len(few_shot.classes)} classes, and '{name}' "
+                f"knows a class by its prompt alone",
                 "put {class} into `model.prompt` or choose another `method`",
             )
     if describe(method).get("suffixes") and kind != "text":
         raise UserError("settings.suffixes", f"{recipe.model.backbone} reads no text", "leave `settings.suffixes` out")
+    if recipe.model.prompts.varied and kind != "text":
+        raise UserError("model.prompt", f"{recipe.model.backbone} reads no text", "give one prompt and no contexts")
 
 
 def check_tuned(recipe: Recipe, tuned: Tuned | None) -> None:
@@ -203,9 +208,10 @@ def check_tuned(recipe: Recipe, tuned: Tuned | None) -> None:
     Raises:
         UserError: If so, or if the prompt asks for a new word that no tuning has brought.
     """
-    if "{token}" in recipe.model.prompt and (tuned is None or not tuned.embeddings):
+    asking = [text for text in recipe.model.prompts.all if "{token}" in text]
+    if asking and (tuned is None or not tuned.embeddings):
         remedy = "give a folder of `augment tune`, or write {class}"
-        raise UserError("model.prompt", f"'{recipe.model.prompt}' has {{token}}, and no such word was learned", remedy)
+        raise UserError("model.prompt", f"'{asking[0]}' has {{token}}, and no such word was learned", remedy)
     if tuned is None:
         return
     for label in recipe.few_shot.labels:

@@ -5,9 +5,9 @@ from typing import Any
 
 from augment.backbones.base import Precision
 from augment.backbones.start import Sampler
-from augment.backbones.tuned import fill_in
 from augment.images.few_shot import FewShotSet
 from augment.inversion.inversion import Inversion
+from augment.synthesis.prompts import Prompts
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ModelSettings:
         inversion: How the few-shot images are brought into the backbone's noise space.
         steps: Of the sampler.
         guidance: Classifier-free guidance; 1 is without.
-        prompt: `{class}` stands for the class's name, `{token}` for the new word of a tuned backbone.
+        prompts: What the model is told of each image.
         precision: Of the networks while sampling.
         sampler: How steps are made.
         compile: Whether the denoiser is compiled, which changes the last bits.
@@ -31,19 +31,17 @@ class ModelSettings:
     inversion: Inversion
     steps: int
     guidance: float
-    prompt: str
+    prompts: Prompts
     precision: Precision
     sampler: Sampler
     compile: bool
 
     def describe(self) -> dict[str, Any]:
         """All of it as JSON holds it."""
-        return asdict(self) | {"inversion": self.inversion.describe()}
+        described = asdict(self) | {"inversion": self.inversion.describe()} | self.prompts.describe()
+        del described["prompts"]
+        return described
 
-    def prompt_for(self, class_name: str) -> str:
-        """The prompt of a class."""
-        return fill_in(self.prompt, class_name)
-
-    def prompts(self, few_shot: FewShotSet) -> dict[int, str]:
-        """The prompt of every class that has images in the few-shot set, by its label."""
-        return {label: self.prompt_for(few_shot.classes[label]) for label in few_shot.labels}
+    def inversion_prompts(self, few_shot: FewShotSet) -> dict[int, str]:
+        """What the few-shot images are inverted with: a prompt for every class that has some, by its label."""
+        return {label: self.prompts.for_inversion(few_shot.classes[label]) for label in few_shot.labels}

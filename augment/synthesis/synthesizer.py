@@ -1,6 +1,8 @@
 """Starts to images: a Lightning module that denoises and decodes planned batches."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Self
 
 import torch
@@ -8,7 +10,7 @@ from jsonargparse.typing import PositiveInt
 from torch import Tensor
 
 from augment.backbones.base import Backbone, Precision, allow_tf32
-from augment.backbones.start import Sampler, Start, steps_left
+from augment.backbones.start import KEPT_PROMPTS, Sampler, Start, steps_left
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
 from augment.inversion.inversion import Inversion
@@ -17,6 +19,7 @@ from augment.runtime.numbers import NonNegativeNumber
 from augment.runtime.out_of_memory import Halving
 from augment.runtime.profile import profile
 from augment.synthesis.plan import PlannedBatch
+from augment.synthesis.prompts import read_prompts
 from augment.synthesis.settings import ModelSettings
 
 
@@ -82,17 +85,19 @@ class Synthesizer(ReadsItsOwnWeights):
         steps: Number of steps of the sampler.
         guidance: Strength of classifier-free guidance; 1 is without.
         prompt: The prompt of every image; `{class}` stands for the class's name, `{token}` for its new word in a tuned
-            backbone.
+            backbone. Of several each image draws one. A file holds several: YAML with a list, or with the captions of
+            each class by its name; or CSV with the columns `class` and `caption`.
+        contexts: What may follow the prompt, such as "in a forest", the same for all classes: each image draws one. A
+            list, or a YAML file with one.
+        inversion_prompt: What real images are inverted with; by default the first prompt, without a context.
         precision: What the networks compute in while sampling; interpolation is float32 in any case.
         sampler: How steps are made, beside their number and guidance.
         compile: Compile the denoiser's repeated blocks; costs a minute or two at the start.
         offload: Keep networks in host memory while they are not in use: slower, for devices with little memory.
 
-    Attributes:
-        expected: All prompts of the run at hand, if they are known: what only they need leaves memory early.
-
     Raises:
-        UserError: If the backbone cannot do the inversion or the sampler, or the two do not fit each other.
+        UserError: If the backbone cannot do the inversion or the sampler, the two do not fit each other, or a file of
+            prompts cannot be read.
     """
 
     def __init__(
@@ -101,7 +106,9 @@ class Synthesizer(ReadsItsOwnWeights):
         inversion: Inversion = Inversion(),  # noqa: B008  (frozen)
         steps: PositiveInt = 50,
         guidance: NonNegativeNumber = 1.0,
-        prompt: str = "a digit",
+        prompt: str | tuple[str, ...] = "a digit",
+        contexts: str | tuple[str, ...] = (),
+        inversion_prompt: str | None = None,
         precision: Precision = "fp32",
         sampler: Sampler = Sampler(),  # noqa: B008  (frozen)
         compile: bool = False,
@@ -114,6 +121,7 @@ class Synthesizer(ReadsItsOwnWeights):
         self.steps = steps
         self.guidance = float(guidance)
         self.prompt = prompt
+        self.prompts = read_prompts(prompt, contexts, inversion_prompt)
         self.precision: Precision = precision
         self.sampler = sampler
         self.compiled = compile
@@ -141,14 +149,16 @@ class Synthesizer(ReadsItsOwnWeights):
                 "give `inversion.steps` and `model.steps` the same number, and a first-order sampler",
             )
 
-    def changed(self, backbone: Backbone, inversion: Inversion, prompt: str) -> Self:
+    def changed(self, backbone: Backbone, inversion: Inversion, prompt: str | None = None) -> Self:
         """One with these in place of its own; everything else, and the networks of the same backbone, are shared."""
         return type(self)(
             backbone,
             inversion,
             self.steps,
             self.guidance,
-            prompt,
+            self.prompt if prompt is None else prompt,
+            self.prompts.contexts,
+            self.prompts.inversion if prompt is None else None,
             self.precision,
             self.sampler,
             self.compiled,
@@ -164,7 +174,7 @@ class Synthesizer(ReadsItsOwnWeights):
             inversion=self.inversion,
             steps=self.steps,
             guidance=self.guidance,
-            prompt=self.prompt,
+            prompts=self.prompts,
             precision=self.precision,
             sampler=self.sampler,
             compile=self.compiled,
@@ -175,8 +185,8 @@ class Synthesizer(ReadsItsOwnWeights):
         return self.settings.describe()
 
     def prompt_for(self, class_name: str) -> str:
-        """The prompt of a class."""
-        return self.settings.prompt_for(class_name)
+        """The first prompt of a class, which its real images are inverted with unless another was given."""
+        return next(self.prompts.of(class_name))
 
     def evaluations_per_image(self, strength: float | tuple[float, ...] = 1.0) -> float:
         """Calls of the denoiser that one image takes, each guidance branch counted.
@@ -191,6 +201,11 @@ class Synthesizer(ReadsItsOwnWeights):
         times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps[-left:]]
         guided = sum(low <= time <= high for time in times) if self.guidance != 1 else 0
         return (len(times) + guided) * (2 if self.sampler.kind == "midpoint" else 1)
+
+    def expect(self, prompts: Iterable[str]) -> None:
+        """All prompts of the run at hand: what only they need leaves memory early, if there is room for them."""
+        first = tuple(islice(prompts, KEPT_PROMPTS + 1))
+        self.expected = first if len(first) <= KEPT_PROMPTS else ()
 
     def on_predict_start(self) -> None:
         """Make the networks fast on the device that they are now on."""

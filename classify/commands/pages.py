@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augment.commands.common_options import BACKBONE, CONFIG, DEVICES, PUSHED, SKIP_BAD, of_a_push, with_tests
+from augment.commands.common_options import BACKBONE, CONFIG, DEVICES, PUSHED, SKIP_BAD, of_a_push, prompts, with_tests
 from augment.commands.page import Option, Page
 from augment.commands.presets import EMBEDDED, chosen, presets
 from augment.dataset.manifest import read_manifest
 
-PROMPT = Option("prompt", "The prompt, with {class} for the name.", "backbone's", "synthesizer.init_args.prompt")
 SYNTHESIZER = "augment.synthesis.synthesizer.Synthesizer"
 DIGITS = "augment.images.sources.Digits"
 
@@ -110,7 +109,7 @@ STUDY = Page(
         "classify study --images data/train --test_images data/test --backbone sd15 --methods none nin/chm sdedit",
     ),
     {
-        "images and model": (*WITH_TESTS, BACKBONE, PROMPT),
+        "images and model": (*WITH_TESTS, BACKBONE, *prompts("synthesizer.init_args.")),
         "what is compared": (
             Option("output", "Folder of the study.", "runs/study"),
             Option("methods", "The rows; none is real images alone.", "none nin/chm sdedit", many=True),

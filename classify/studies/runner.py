@@ -121,7 +121,7 @@ class Runner:
                 model.backbone,
                 self.study.source,
                 few_shot,
-                model.settings.prompts(few_shot),
+                model.settings.inversion_prompts(few_shot),
                 bank_of(self.folder, wanted),
                 model.inversion,
                 kind,

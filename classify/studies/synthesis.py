@@ -47,7 +47,7 @@ def starts_of(model: Synthesizer, recipe: Recipe, dataset: Path, bank: Path) -> 
         bank: Holds its latents.
     """
     backbone, method = model.backbone, recipe.method
-    keys = latent_keys(backbone, recipe.few_shot, recipe.prompts, recipe.model.inversion, method.latents)
+    keys = latent_keys(backbone, recipe.few_shot, recipe.inversion_prompts, recipe.model.inversion, method.latents)
     stored = LatentBank(bank, backbone.identity, backbone.latent_shape)
     return SynthesisLoader(recipe, dataset, False, stored, keys, backbone.latent_shape).starts()
 

@@ -67,7 +67,10 @@ def tuning_of(model: Synthesizer, tuned: Mapping[str, Any], row: str) -> TuningS
     if not isinstance(model.backbone, LatentBackbone):
         problem = f"{type(model.backbone).__name__} cannot be tuned"
         raise UserError(f"row '{row}', tuned", problem, "leave `tuned` out")
-    prompt = prompt_for_tuning(model.prompt, model.backbone.learns_words)
+    if "prompt" not in tuned and not isinstance(model.prompts.texts, tuple):
+        problem = "with captions by class there is no one prompt to tune with"
+        raise UserError(f"row '{row}', tuned", problem, "give `prompt` in the row's `tuned`")
+    prompt = prompt_for_tuning(model.prompts.all[0], model.backbone.learns_words)
     given = checked(TuningSettings, {"prompt": prompt, **tuned}, f"row '{row}', tuned")
     lora = given.pop("lora")
     return TuningSettings(**given, lora=None if lora is None else Lora(**lora))
@@ -83,7 +86,7 @@ def changed_model(model: Synthesizer, variant: Variant, tuned: str | None = None
     """
     if variant == Variant():
         return model
-    backbone, prompt = model.backbone, model.prompt
+    backbone, prompt = model.backbone, None
     if variant.tuning is not None:
         prompt = variant.tuning.prompt
         if tuned is None:

@@ -75,7 +75,7 @@ class Morph:
 
     def sources(self, explorer: Explorer) -> tuple[Sources, list[str]]:
         """The inputs' latents and names. The prompt is that of the first: sources of a mixture share one."""
-        names = explorer.classes(self.classes, 1 if "{class}" in explorer.model.prompt else self.inputs)
+        names = explorer.classes(self.classes, 1 if explorer.model.prompts.tell_class else self.inputs)
         chosen = [(names[n % len(names)], n // len(names)) for n in range(self.inputs)]
         for name, number in chosen:
             available = min(explorer.shots, len(explorer.pool[name]))
