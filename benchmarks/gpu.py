@@ -140,7 +140,7 @@ def make(
         model.backbone,
         source,
         few_shot,
-        recipe.prompts,
+        recipe.inversion_prompts,
         bank,
         recipe.model.inversion,
         make_trainer=trainer,

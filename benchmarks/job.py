@@ -87,7 +87,7 @@ class Job:
             self.backbone,
             Digits(),
             self.recipe.few_shot,
-            self.recipe.prompts,
+            self.recipe.inversion_prompts,
             self.folder / "bank",
             self.recipe.model.inversion,
             make_trainer=trainer,

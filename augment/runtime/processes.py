@@ -47,16 +47,19 @@ class Companions(L.Callback):
     processes are started here, by the environment variables that Lightning documents for processes it did not start,
     and our handler is set again after Lightning's. Where torchrun or SLURM started the processes, they do the
     watching. One object serves all trainers of a command.
+
+    Args:
+        kept: What becomes of the work when the run ends early, for the line that says so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: str = KEPT) -> None:
         self._children: list[Popen[bytes]] = []
         self._over = threading.Event()
         self._watching = False
         self._stopped = False
         self._process = os.getpid()
         self._handlers: dict[signal.Signals, Any] = {}
-        self._speaks = os.environ.get("LOCAL_RANK", "0") == "0"
+        self._speaks, self._kept = os.environ.get("LOCAL_RANK", "0") == "0", kept
         if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
             signal.signal(signal.SIGTERM, self._stop)
             signal.signal(signal.SIGINT, self._stop)  # Lightning would leave without a word
@@ -124,7 +127,7 @@ class Companions(L.Callback):
             child.terminate()
         if self._speaks:
             how = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
-            print(f"stopped by {how}; {KEPT}", file=sys.stderr)
+            print(f"stopped by {how}; {self._kept}", file=sys.stderr)
         raise SystemExit(128 + signum)
 
     def _watch_parent(self, parent: int) -> None:
@@ -136,7 +139,7 @@ class Companions(L.Callback):
             while not self._over.wait(POLL_SECONDS):
                 if (text := died()) is not None:
                     if speaks:
-                        print(f"{text}; {KEPT}", file=sys.stderr, flush=True)
+                        print(f"{text}; {self._kept}", file=sys.stderr, flush=True)
                     for child in self._children:
                         child.kill()
                     os._exit(1)  # the main thread may hang in a call that waits for the dead

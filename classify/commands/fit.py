@@ -54,7 +54,7 @@ class FitCLI(TrainingCLI):
 
 def fit_command(args: list[str]) -> None:
     """Train one classifier, test it once, and save it with its results."""
-    companions = Companions()
+    companions = Companions("nothing of this training is kept, run the same command again")
     defaults = {"max_steps": 1000, **TRAINER}
     cli = FitCLI(Classifier, ClassificationData, "classify fit", args, 0, defaults)
     config, trainer = cli.config, cli.instantiate_trainer(callbacks=[companions])

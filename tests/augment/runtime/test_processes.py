@@ -88,10 +88,12 @@ def test_an_interrupt_is_one_line_and_its_own_exit_code(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("handlers_are_restored")
 @pytest.mark.parametrize(("rank", "printed"), [("0", "augment verify: stopped by Ctrl-C"), ("1", "")])
 def test_an_interrupt_outside_of_a_trainer(
     rank: str, printed: str, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setenv("LOCAL_RANK", rank)
     monkeypatch.setattr("augment.commands.verify.verify_command", lambda args: signal.raise_signal(signal.SIGINT))
     error = fails(main, ["verify", "x"], 130)

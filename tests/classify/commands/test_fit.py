@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from augment.images.pixels import to_tensor
 from augment.images.sources import ImageFolder
 from augment.measure.seen_in_training import seen_by_extractor
 from classify.cli import main
+from classify.train.classifier import Classifier
 
 Fails = Callable[..., str]
 
@@ -112,6 +115,16 @@ def test_fit_on_a_full_disk_keeps_its_results(
     monkeypatch.undo()
     main(args)
     assert (tmp_path / "out" / "classifier" / "README.md").is_file()
+
+
+def test_a_stopped_fit_says_that_it_begins_anew(
+    train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classifier, "on_train_batch_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    error = fails(main, fit_args(tmp_path / "out", train_folder, test_folder), 143)
+    assert error.splitlines()[-1] == (
+        "stopped by SIGTERM; nothing of this training is kept, run the same command again"
+    )
 
 
 def test_fit_never_writes_among_other_files(
