@@ -237,7 +237,7 @@ def test_a_prompt_without_the_class_cannot_tell_it(name: MethodName, model_folde
 def test_all_others_work_with_one_prompt_for_all(name: MethodName, model_folder: Path) -> None:
     few_shot = choose_few_shot_set(Digits(), 3, 0, ["three"])
     made = make_recipe(Synthesizer(StableDiffusion(str(model_folder))), few_shot, name)
-    assert made.prompts == {3: "a digit"}
+    assert made.inversion_prompts == {3: "a digit"}
 
 
 def test_a_model_that_reads_no_prompt_cannot_be_told_the_class(train_folder: Path, tmp_path: Path) -> None:
