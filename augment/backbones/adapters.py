@@ -1,8 +1,9 @@
 """What is added to a checkpoint? LoRA weights and textual-inversion embeddings, read by diffusers' own loaders."""
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
@@ -12,18 +13,28 @@ from diffusers import DiffusionPipeline
 from huggingface_hub import snapshot_download
 from torch import nn
 
+from augment.backbones.by_class import name_of
 from augment.backbones.checkpoint import load_pipeline
+from augment.backbones.tuned import Tuned
 from augment.errors import UserError
 from augment.runtime.network import one_try, out_of_reach
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A file that changes a checkpoint: LoRA weights, or a textual-inversion embedding."""
+    """A file that changes a checkpoint.
+
+    Attributes:
+        argument: LoRA weights, or a textual-inversion embedding.
+        name: As the user gave it.
+        file: Where it lies.
+        owner: The number of the class that these LoRA weights are for; None fuses them into the networks, for all.
+    """
 
     argument: Literal["loras", "embeddings"]
     name: str
     file: Path
+    owner: int | None = None
 
     @property
     def identity(self) -> str:
@@ -46,13 +57,20 @@ def find_adapters(loras: Sequence[str], embeddings: Sequence[str]) -> list[Adapt
     return found + [Adapter("embeddings", name, _adapter_file("embeddings", name)) for name in embeddings]
 
 
+def find_tuned(tuned: Tuned) -> list[Adapter]:
+    """What a tuning wrote."""
+    found = find_adapters(tuned.loras, tuned.embeddings)
+    owners = range(len(tuned.owners))  # the first files are theirs
+    return [replace(adapter, owner=n) for n, adapter in zip(owners, found, strict=False)] + found[len(owners) :]
+
+
 def identity_of(adapters: Sequence[Adapter]) -> str:
     """One short name for the contents of several files."""
     return hashlib.sha256(" ".join(adapter.identity for adapter in adapters).encode()).hexdigest()[:16]
 
 
 def adapt(pipeline: Any, adapters: Sequence[Adapter]) -> None:
-    """Load adapters into a pipeline by diffusers' own loaders; LoRA weights are fused into its networks.
+    """Load adapters into a pipeline by diffusers' own loaders; LoRA weights for all classes are fused in.
 
     Raises:
         UserError: If one does not fit the model.
@@ -60,7 +78,11 @@ def adapt(pipeline: Any, adapters: Sequence[Adapter]) -> None:
     for adapter in adapters:
         folder, name = adapter.file.parent, adapter.file.name
         try:
-            if adapter.argument == "loras":
+            if adapter.owner is not None:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are what is wanted
+                    pipeline.load_lora_weights(folder, name_of(adapter.owner), weight_name=name, use_safetensors=True)
+            elif adapter.argument == "loras":
                 pipeline.load_lora_weights(folder, weight_name=name, use_safetensors=True)
                 pipeline.fuse_lora()
                 pipeline.unload_lora_weights()

@@ -134,9 +134,9 @@ class Backbone(nn.Module, ABC):
     def condition(self, prompts: Sequence[str]) -> Condition:
         """What the prompts tell the network, one row each."""
 
-    def unconditional(self, count: int) -> Condition:
-        """What tells the network nothing, for guidance to lead away from: the empty prompt, unless a family differs."""
-        return self.condition([""] * count)
+    def unconditional(self, prompts: Sequence[str]) -> Condition:
+        """What stands for "no prompt" beside these, for guidance to lead away from: the empty one, by default."""
+        return self.condition([""] * len(prompts))
 
     @abstractmethod
     def schedule(self, steps: int) -> Schedule:
@@ -189,10 +189,10 @@ class Backbone(nn.Module, ABC):
             walk = partial(null_text, schedule=schedule, tolerance=tolerance, iterations=iterations, forward=forward)
             check_null_text(self.dtype, guidance)
             with torch.inference_mode(False), torch.no_grad():
-                condition, empty = self.condition(prompts).clone(), self.unconditional(len(prompts)).clone()
+                condition, empty = self.condition(prompts).clone(), self.unconditional(prompts).clone()
                 return optimised(self._counted, z.clone(), condition, empty, guidance, walk)
         condition = self.condition(prompts)
-        negative = self.unconditional(len(prompts)) if guidance != 1 and kind != "negative-prompt" else None
+        negative = self.unconditional(prompts) if guidance != 1 and kind != "negative-prompt" else None
         network = partial(guided, self._counted, condition=condition, unconditional=negative, guidance=guidance)
         return Noise(*invert(kind, network, schedule, z, tolerance, iterations, forward))
 
@@ -244,6 +244,6 @@ class Backbone(nn.Module, ABC):
         late = first if start.late_prompts is None else self.condition(start.late_prompts)
         negative = None
         if guidance != 1:
-            negative = self.condition(start.negative) if start.negative else self.unconditional(len(start.prompts))
+            negative = self.condition(start.negative) if start.negative else self.unconditional(start.prompts)
         switch, low, high = (share * self.train_steps for share in (1 - start.switch, *interval))
         return Guide(first, late, switch, negative, start.unconditional, guidance, low, high)

@@ -11,21 +11,20 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from augment.backbones.adapters import find_adapters, identity_of, read_pipeline
+from augment.backbones.adapters import find_adapters, find_tuned, identity_of, read_pipeline
 from augment.backbones.base import Backbone
+from augment.backbones.by_class import by_owner, owners_of, switch
 from augment.backbones.checkpoint import check_family, locate
 from augment.backbones.distilled import check_parts, check_undistilled
+from augment.backbones.encoded import EncodedPrompts
 from augment.backbones.settings import read_config, read_settings
-from augment.backbones.start import KEPT_PROMPTS, Condition, join
+from augment.backbones.start import Condition
 from augment.backbones.tuned import read_tuned
 from augment.errors import UserError
 
 
 class LatentBackbone(Backbone):
     """A text-to-image model that denoises an autoencoder's latents; one child per family.
-
-    Attributes:
-        denoiser_part: What the pipeline calls the denoiser.
 
     Args:
         pipeline: diffusers' class for the family.
@@ -39,6 +38,7 @@ class LatentBackbone(Backbone):
         tuned: Folder that `augment tune` wrote for this checkpoint.
 
     Attributes:
+        denoiser_part: What the pipeline calls the denoiser.
         checkpoint: Names the weights as `identity` does, without what tuning added.
         learns_words: Whether the family reads textual-inversion embeddings.
     """
@@ -65,7 +65,7 @@ class LatentBackbone(Backbone):
         self.folder = folder
         check_family(model, folder, family)
         check_parts(model, family, folder)
-        self._conditions: dict[tuple[str, torch.dtype, bool], Condition] = {}
+        self._prompts = EncodedPrompts()
         self._adapters = find_adapters(loras, embeddings)
         left_out = "".join(f"-{part}" for part in without if part.startswith("text_encoder"))
         self.checkpoint = identity + left_out + "".join(f"+{adapter.identity}" for adapter in self._adapters)
@@ -73,21 +73,19 @@ class LatentBackbone(Backbone):
         self._add(tuned)
         self.config, self.vae_config = (read_config(model, folder, part) for part in (self.denoiser_part, "vae"))
         self.settings = read_settings(pipeline, model, folder)
-        scale = self.scale
         self.image_size = self.native_size if resolution is None else resolution
-        grid = scale * self.grid
+        grid = self.scale * self.grid
         if self.image_size < 1 or self.image_size % grid:
-            raise UserError(
-                "backbone.resolution", f"{self.image_size} is not a multiple of {grid}", "choose one that is"
-            )
-        side = self.image_size // scale
+            problem = f"{self.image_size} is not a multiple of {grid}"
+            raise UserError("backbone.resolution", problem, "choose one that is")
+        side = self.image_size // self.scale
         self.latent_shape = (self.channels, side, side)
         self.train_steps = int(self.scheduler_config["num_train_timesteps"])
 
     def _add(self, tuned: str | Path | None) -> None:
         """Take what a tuning wrote, by file; weights are read later."""
         self.tuned = None if tuned is None else read_tuned(Path(tuned), self.checkpoint)
-        added = find_adapters(self.tuned.loras, self.tuned.embeddings) if self.tuned else []
+        added = find_tuned(self.tuned) if self.tuned else []
         self.identity = self._named = self.checkpoint + (f"+tuned@{identity_of(added)}" if added else "")
         self._read = partial(self._source, [*self._adapters, *added])  # no closure: it can be pickled
 
@@ -100,7 +98,7 @@ class LatentBackbone(Backbone):
         own = self.identity.removeprefix(self._named)  # what the family adds
         other = copy(self)
         other._modules = {}  # not those of this one
-        other.networks, other._conditions = nn.ModuleList(), {}
+        other.networks, other._prompts = nn.ModuleList(), EncodedPrompts()
         other._pipeline, other.evaluations, other.compiled = None, 0, False
         other._add(tuned)
         other.identity += own
@@ -162,7 +160,8 @@ class LatentBackbone(Backbone):
 
     def keep(self, prompts: Iterable[str]) -> None:
         """Encode these prompts and the empty one, and give back the memory of the text encoders."""
-        self.condition(["", *prompts])
+        self.condition(kept := list(prompts))
+        self.unconditional(kept)
         self._drop(name for name in self.pipeline.components if name.startswith("text_encoder"))
 
     def finish_encoding(self) -> None:
@@ -216,20 +215,29 @@ class LatentBackbone(Backbone):
         return float(self.vae_config.get("shift_factor") or 0.0)
 
     def condition(self, prompts: Sequence[str]) -> Condition:
-        """Text embeddings; a prompt is encoded once in the backbone's life. The empty one is the unconditional one."""
+        """Text embeddings; a prompt is encoded once in the backbone's life."""
+        return self._texts(prompts, prompts)
+
+    def unconditional(self, prompts: Sequence[str]) -> Condition:
+        """Text embeddings of the empty prompt, in the networks that these prompts are for."""
+        return self._texts([""] * len(prompts), prompts)
+
+    def _texts(self, texts: Sequence[str], prompts: Sequence[str]) -> Condition:
         how = self.dtype, torch.backends.cuda.matmul.allow_tf32  # what rounds an embedding
-        if len(self._conditions) > 2 * KEPT_PROMPTS and self.pipeline.text_encoder is not None:
-            self._conditions.clear()  # more than were kept on purpose, and they can be encoded again
-        for prompt in dict.fromkeys(prompts):
-            if (prompt, *how) not in self._conditions:
-                if self.pipeline.text_encoder is None:
-                    self.load()
-                self._conditions[(prompt, *how)] = self.encode_prompt(prompt)
-        return join([self._conditions[(prompt, *how)].to(self.device) for prompt in prompts])
+        return self._prompts.rows(texts, owners_of(self.tuned, prompts), how, self._encode).to(self.device)
+
+    def _encode(self, prompt: str, owner: int | None) -> Condition:
+        if self.pipeline.text_encoder is None:
+            self.load()
+        switch(self.networks, self.tuned, owner)
+        return self.encode_prompt(prompt)
+
+    def _counted(self, z: Tensor, time: float, condition: Condition) -> Tensor:
+        return by_owner(super()._counted, self.networks, self.tuned, z, time, condition)
 
     def forget_prompts(self) -> None:
         """Encode prompts anew from here on: the text encoders have changed."""
-        self._conditions.clear()
+        self._prompts.clear()
 
     def _encoder(self) -> Any:
         """The autoencoder, whole."""

@@ -95,7 +95,7 @@ class PixelDiffusion(Backbone):
         """
         return Condition(torch.tensor([self._class(prompt) for prompt in prompts], device=self.device))
 
-    def unconditional(self, count: int) -> Condition:
+    def unconditional(self, prompts: Sequence[str]) -> Condition:
         """The index of "no class" [B].
 
         Raises:
@@ -104,7 +104,7 @@ class PixelDiffusion(Backbone):
         if self.null_class is None:
             remedy = ", or give `backbone.null_class`" if self.classes else ""
             raise UserError("guidance", "this pixel model has no unconditional branch", f"use `guidance` 1{remedy}")
-        return Condition(torch.full((count,), self.null_class, device=self.device))
+        return Condition(torch.full((len(prompts),), self.null_class, device=self.device))
 
     def _class(self, prompt: str) -> int:
         if not self.classes:

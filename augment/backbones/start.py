@@ -137,15 +137,22 @@ class Condition:
         embeddings: Embeddings of the prompts [B, S, D]; the class index [B] where a model knows classes and no text.
         pooled: Embeddings of the prompts as a whole [B, P], where the family uses it.
         mask: Which of the S embeddings belong to the prompt, bool [B, S], where the family uses it.
+        owner: The number of the class whose own LoRA weights the network has for this row, int64 [B], where it was
+            tuned for each class by itself.
     """
 
     embeddings: Tensor
     pooled: Tensor | None = None
     mask: Tensor | None = None
+    owner: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         """The same condition on another device."""
         return self._each(lambda tensor: tensor.to(device))
+
+    def take(self, rows: Tensor) -> Self:
+        """Some rows of it, by a mask [B]."""
+        return self._each(lambda tensor: tensor[rows])
 
     def clone(self) -> Self:
         """A copy that shares no memory; made outside of inference mode, it can be differentiated through."""

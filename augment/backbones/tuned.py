@@ -1,6 +1,7 @@
 """What did `augment tune` add to a checkpoint? Its files, the real images behind them, the words for classes."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ LORA = "pytorch_lora_weights.safetensors"
 
 TOKENS = "tokens"
 CARD = "README.md"
+CLASSES = "classes"
+"""Folder of the tunings of each class by itself."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Tuned:
         images: Hashes of the images that it was trained on, by class.
         loras: LoRA weights.
         embeddings: The new tokens, one file for each.
+        owners: Names of the classes that have LoRA weights of their own, in the order of `loras`; none where all
+            classes share them.
     """
 
     folder: Path
@@ -33,6 +38,20 @@ class Tuned:
     images: dict[str, frozenset[str]]
     loras: tuple[str, ...]
     embeddings: tuple[str, ...]
+    owners: tuple[str, ...] = ()
+
+    def owner_of(self, prompt: str) -> int:
+        """The number among `owners` of the class that a prompt names, by its new word or its longest name.
+
+        Raises:
+            UserError: If it names none.
+        """
+        named = [name for name in self.owners if token_of(name) in prompt]
+        named = named or [name for name in self.owners if name in prompt]
+        if not named:
+            problem = f"'{prompt}' names no class, and '{self.folder}' was tuned for each class by itself"
+            raise UserError("model.prompt", problem, "put {token} or {class} into it")
+        return self.owners.index(max(named, key=len))
 
 
 def read_tuned(folder: Path, checkpoint: str) -> Tuned:
@@ -52,14 +71,21 @@ def read_tuned(folder: Path, checkpoint: str) -> Tuned:
             f"'{folder}' was tuned on {found['checkpoint']}, this is {checkpoint}",
             "give the backbone that it was tuned on",
         )
-    lora, tokens = folder / LORA, sorted((folder / TOKENS).glob("*.safetensors"))
+    images = {name: frozenset(hashes) for name, hashes in found["images"].items()}
+    if found.get("scope") == "class":
+        parts = [read_tuned(part, checkpoint) for part in class_folders(folder, list(images))]
+        loras = tuple(file for part in parts for file in part.loras)
+        tokens = tuple(file for part in parts for file in part.embeddings)
+        return Tuned(folder, found["prompt"], images, loras, tokens, tuple(images) if loras else ())
+    lora, files = folder / LORA, sorted((folder / TOKENS).glob("*.safetensors"))
     return Tuned(
-        folder,
-        found["prompt"],
-        {name: frozenset(hashes) for name, hashes in found["images"].items()},
-        (str(lora),) if lora.is_file() else (),
-        tuple(str(file) for file in tokens),
+        folder, found["prompt"], images, (str(lora),) if lora.is_file() else (), tuple(str(file) for file in files)
     )
+
+
+def class_folders(folder: Path, classes: Sequence[str]) -> list[Path]:
+    """Where the tunings of these classes by themselves lie; the number tells names apart that are spelt alike."""
+    return [folder / CLASSES / f"{n:04d}-{token_of(name).strip('<>')}" for n, name in enumerate(classes)]
 
 
 def read_tuning(folder: Path) -> dict[str, Any]:

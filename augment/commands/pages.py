@@ -133,6 +133,9 @@ TUNE = Page(
             Option("flip", "Mirror every other image.", sets="model.tuning.flip", value="true"),
         ),
         "what is trained": (
+            Option(
+                "scope", "One tuning for all classes (set), or for each by itself (class).", "set", "model.tuning.scope"
+            ),
             Option("rank", "Rank of the LoRA weights.", "16", "model.tuning.lora.rank"),
             Option("layers", "Which layers get them: attention, or all.", "attention", "model.tuning.lora.layers"),
             Option(

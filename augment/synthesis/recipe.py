@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from augment.backbones.base import PromptKind
@@ -202,6 +203,10 @@ def check_prompts(recipe: Recipe, kind: PromptKind) -> None:
         raise UserError("model.prompt", f"{recipe.model.backbone} reads no text", "give one prompt and no contexts")
 
 
+MOST_CHECKED = 1000
+"""Prompts of a class that are looked at beforehand; of millions the sampler would find out."""
+
+
 def check_tuned(recipe: Recipe, tuned: Tuned | None) -> None:
     """Refuse a backbone that was tuned on other images, which would leak into this few-shot set's dataset.
 
@@ -216,6 +221,9 @@ def check_tuned(recipe: Recipe, tuned: Tuned | None) -> None:
         return
     for label in recipe.few_shot.labels:
         name = recipe.few_shot.classes[label]
+        for prompt in islice(recipe.model.prompts.of(name), MOST_CHECKED):
+            if tuned.owners and tuned.owners[tuned.owner_of(prompt)] != name:
+                raise UserError("model.prompt", f"'{prompt}' names another class than '{name}'", "put {token} into it")
         if {shot.sha256 for shot in recipe.few_shot.shots[label]} != tuned.images.get(name, frozenset()):
             raise UserError(
                 "tuned",

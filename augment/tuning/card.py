@@ -1,6 +1,8 @@
 """What is a tuning, and how is it used? Its README, for people who find the folder."""
 
-from augment.backbones.tuned import LORA, TOKENS
+from pathlib import Path
+
+from augment.backbones.tuned import LORA, TOKENS, class_folders
 from augment.runtime.foreign_text import code, markdown
 from augment.tuning.data import TuningData
 from augment.tuning.tuner import Tuner
@@ -30,4 +32,24 @@ Every image had the prompt {code(tuning.prompt)}.
 
 diffusers' own pipelines read both. `augment synthesize --tuned FOLDER` uses them in inversion and sampling; it takes
 the few-shot set that is named, by hash, in `tuning.json`, and no other.
+"""
+
+
+def render_classes(tuner: Tuner, data: TuningData, command: str) -> str:
+    """The card of a tuning for each class by itself, as Markdown."""
+    parts = "\n".join(
+        f"- `{part.relative_to(part.parents[1])}`: {markdown(name)}"
+        for name, part in zip(data.classes, class_folders(Path(), data.classes), strict=True)
+    )
+    made = f"\nMade by {code(command)}.\n" if command else ""
+    return f"""# Tunings of {markdown(tuner.checkpoint.partition("@")[0])} for {len(data.classes)} classes
+
+Each class was tuned by itself, {tuner.tuning.steps} optimizer steps, with the prompt {code(tuner.tuning.prompt)}.
+{made}
+## Folders
+
+{parts}
+
+Each folder is a tuning whose files diffusers' own pipelines read. `augment synthesize --tuned FOLDER` gives every image
+the weights of its class; it takes the few-shot set that is named, by hash, in `tuning.json`, and no other.
 """

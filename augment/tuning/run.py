@@ -1,8 +1,11 @@
 """One tuning from the first step to the files that are saved, however often it is interrupted."""
 
+import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import lightning as L
 from lightning.pytorch.callbacks import LambdaCallback
 
 from augment.backbones.precision import Precision
-from augment.backbones.tuned import CARD, LORA, MANIFEST
+from augment.backbones.tuned import CARD, LORA, MANIFEST, class_folders
 from augment.runtime.claim import check_configuration, check_outside, read_claim
 from augment.runtime.cost import Meter
 from augment.runtime.files import write_json
@@ -19,10 +22,12 @@ from augment.runtime.processes import check_shared
 from augment.runtime.trainer import check_trains
 from augment.training.checkpoints import checkpointing, go_on, latest_checkpoint
 from augment.training.pictures import TrainingPictures
-from augment.tuning.card import render
+from augment.tuning.card import render, render_classes
 from augment.tuning.data import TuningData
 from augment.tuning.lora import save_lora
 from augment.tuning.tuner import Tuner
+
+log = logging.getLogger(__name__)
 
 MakeTrainer = Callable[[list[L.Callback]], L.Trainer]
 
@@ -80,15 +85,16 @@ def tune(
     check_configuration(output, MANIFEST, "tuning", config, "choose another `output` or delete it")
     if is_finished(output):
         return output
+    if tuner.tuning.scope == "class":
+        return tune_classes(tuner, data, output, config, every, make_trainer, command)
     tuner.prepare(data)
     checkpoints = output / "checkpoints"
     shared = LambdaCallback(setup=lambda trainer, module, stage: check_shared(trainer, output))
     pictures = TrainingPictures(output / "progress", every)
     trainer = make_trainer([shared, pictures, *checkpointing(checkpoints, every)])
     check_trains(trainer)
-    if trainer.is_global_zero and read_claim(output, MANIFEST, "tuning") is None:
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
+    if trainer.is_global_zero:
+        begin(output, config)
     begun = latest_checkpoint(checkpoints)
     begun_at, meter = time.perf_counter(), Meter()
     with meter.running():
@@ -96,16 +102,57 @@ def tune(
     if trainer.is_global_zero:
         save(tuner, output)
         spent = {"seconds": time.perf_counter() - begun_at, "cost": meter.seconds} if begun is None else {}
-        found = read_claim(output, MANIFEST, "tuning") or {}
-        write_json(output / MANIFEST, found | {"spent": spent})  # of a resumed run only a part is known
-        (output / CARD).write_text(render(tuner, data, command), encoding="utf-8")
+        finish(output, spent, render(tuner, data, command))
         shutil.rmtree(checkpoints, ignore_errors=True)
     return output
 
 
+def tune_classes(
+    tuner: Tuner,
+    data: TuningData,
+    output: Path,
+    config: dict[str, Any],
+    every: int,
+    make_trainer: MakeTrainer,
+    command: str,
+) -> Path:
+    """Tune on each class by itself: a tuning of its own for each, which a kill does not cost the others; see `tune`."""
+    first = int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+    settings = replace(tuner.tuning, scope="set")
+    parts = class_folders(output, data.classes)
+    for number, (name, part) in enumerate(zip(data.classes, parts, strict=True), 1):
+        own = Tuner(
+            tuner.backbone.with_tuning(None), settings, tuner.precision, tuner.gradient_checkpointing, tuner.seed
+        )
+        images = TuningData(data.source, data.shots, data.seed, [name], data.image_size, data.skip_bad)
+        described = {key: value for key, value in config.items() if key != "scope"} | {"images": images.hashes}
+        if first:
+            begin(output, config)
+            log.warning("class '%s', %d of %d", name, number, len(parts))
+        tune(own, images, part, described, every, make_trainer)
+    if first:
+        found = [(read_claim(part, MANIFEST, "tuning") or {}).get("spent") for part in parts]
+        spent = {key: sum(one[key] for one in found) for key in ("seconds", "cost")} if all(found) else {}
+        finish(output, spent, render_classes(tuner, data, command))
+    return output
+
+
+def begin(output: Path, config: dict[str, Any]) -> None:
+    """Claim the folder for a tuning, if that was not done before."""
+    if read_claim(output, MANIFEST, "tuning") is None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
+
+
+def finish(output: Path, spent: dict[str, float], card: str) -> None:
+    """Say what the tuning took, if that is known of all of it, and write its card, the last thing to be written."""
+    write_json(output / MANIFEST, (read_claim(output, MANIFEST, "tuning") or {}) | {"spent": spent})
+    (output / CARD).write_text(card, encoding="utf-8")
+
+
 def is_finished(output: Path) -> bool:
     """Whether the folder holds a finished tuning."""
-    return (output / CARD).is_file()  # the last thing to be written
+    return (output / CARD).is_file()
 
 
 def save(tuner: Tuner, output: Path) -> None:

@@ -1,7 +1,7 @@
 """What decides how a backbone is tuned, beside the backbone and the images? One frozen value."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeInt, PositiveInt
 
@@ -17,6 +17,8 @@ class TuningSettings:
     Args:
         prompt: The prompt of every image; `{class}` stands for the class's name, `{token}` for a new word that is
             learned for the class.
+        scope: Tune on all classes together (`set`), told apart by their names or new words, or on each class by itself
+            (`class`), with the same settings.
         lora: The weights that are added to the networks; null adds none.
         lr: Peak learning rate of the added weights.
         token_lr: Peak learning rate of the new words.
@@ -31,6 +33,7 @@ class TuningSettings:
     """
 
     prompt: str = "a photo of a {token}"
+    scope: Literal["set", "class"] = "set"
     lora: Lora | None = Lora()  # noqa: RUF009  (frozen)
     lr: PositiveNumber = 1e-4
     token_lr: PositiveNumber = 5e-4
@@ -50,4 +53,7 @@ class TuningSettings:
 
     def describe(self) -> dict[str, Any]:
         """All of it as JSON holds it."""
-        return asdict(self)
+        described = asdict(self)
+        if self.scope == "set":
+            del described["scope"]  # as tunings were described before there was another
+        return described

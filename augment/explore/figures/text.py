@@ -126,7 +126,7 @@ def sample(explorer: Explorer, noise: Tensor, condition: Condition) -> Tensor:
     for step in schedule.steps:
         output = backbone.predict(z, step.noisy.time, wanted)
         if guidance != 1:
-            without = backbone.predict(z, step.noisy.time, backbone.unconditional(len(z)))
+            without = backbone.predict(z, step.noisy.time, backbone.unconditional([""] * len(z)))
             output = without + guidance * (output - without)
         z = transfer(schedule.prediction, z, output, step.noisy, step.clean, schedule.clip)
     return z.cpu()

@@ -150,8 +150,9 @@ def test_a_file_of_prompts_on_the_command_line(job: Job, tmp_path: Path, fails: 
 def test_many_prompts_are_not_all_kept(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than can be kept are encoded when they come, and their embeddings forgotten now and then."""
     kept = 8
-    for module in ("augment.backbones.latent", "augment.synthesis.synthesizer"):
+    for module in ("augment.synthesis.synthesizer",):
         monkeypatch.setattr(f"{module}.KEPT_PROMPTS", kept)
+    monkeypatch.setattr("augment.backbones.encoded.MOST", 2 * kept)
     backbone = StableDiffusion(str(model_folder))
     model = Synthesizer(backbone, Inversion(steps=2), steps=2)
     model.expect(f"a {n}" for n in range(kept))
@@ -162,4 +163,4 @@ def test_many_prompts_are_not_all_kept(model_folder: Path, monkeypatch: pytest.M
     for begin in range(0, 20 * kept, 4):
         backbone.condition([f"a {n}" for n in range(begin, begin + 4)])
     assert torch.equal(backbone.condition(["a 0"]).embeddings, first)
-    assert len(backbone._conditions) <= 2 * kept + 4
+    assert len(backbone._prompts) <= 2 * kept + 4

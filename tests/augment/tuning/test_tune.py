@@ -306,3 +306,84 @@ def test_a_folder_that_is_no_finished_tuning(
     assert "tuning.json' has no 'config'" in fails(augment.cli.main, [*command, str(half)], 2)
     other = [*command, str(tuned), "--backbone", "digits", "--images", "digits"]
     assert re.search("was tuned on tiny@.*, this is digits@.*; give the backbone", fails(augment.cli.main, other, 1))
+
+
+# One tuning for each class.
+
+
+@pytest.fixture(scope="module")
+def tuned_apart(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, train_folder: Path) -> Path:
+    folder = tmp_path_factory.mktemp("tuned") / "apart"
+    return tune(folder, model_folder, train_folder, "--scope", "class")
+
+
+@torch.no_grad()
+def test_each_class_has_the_weights_of_its_own_tuning(tuned_apart: Path, model_folder: Path) -> None:
+    """Also side by side in one batch, and in the branch without a prompt; each folder is a tuning by itself."""
+    parts = sorted((tuned_apart / "classes").iterdir())
+    assert [part.name for part in parts] == ["0000-blue-sky", "0001-green-leaf", "0002-r-d"]
+    ours = StableDiffusion(str(model_folder), tuned=str(tuned_apart))
+    latents = torch.randn(3, *ours.latent_shape, generator=torch.Generator().manual_seed(0))
+    prompts = ("a <blue-sky>", "a <r-d>", "a <blue-sky>")
+    together = ours.denoise(Start(latents, prompts), 3, 2.0)
+    for row, part in enumerate([parts[0], parts[2], parts[0]]):
+        alone = StableDiffusion(str(model_folder), tuned=str(part))
+        start = Start(latents[row : row + 1], prompts[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone.denoise(start, 3, 2.0), atol=1e-4, rtol=1e-4)
+        other = StableDiffusion(str(model_folder), tuned=str(parts[1]))
+        other_way = other.denoise(Start(latents[row : row + 1], ("a",)), 3, 1.0)
+        assert (other_way - alone.denoise(Start(latents[row : row + 1], ("a",)), 3, 1.0)).abs().max() > 1e-3
+
+
+def test_a_dataset_of_classes_tuned_apart(tuned_apart: Path, tmp_path: Path, train_folder: Path) -> None:
+    """Inverted and sampled; a prompt that does not name its class is refused, as is another few-shot set."""
+    words = ["--tuned", str(tuned_apart), "--images", str(train_folder), "--shots", "3", "--per_class", "1"]
+    more = ["--steps", "2", "--output", str(tmp_path / "set"), "--trainer.accelerator", "cpu"]
+    augment.cli.main(["synthesize", *words, *more])
+    config = read_manifest(tmp_path / "set")["config"]
+    assert "+tuned@" in config["backbone"] and config["prompt"] == "a photo of a {token}"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--prompt", "a photo"], r"model\.prompt: 'a photo' names no class.*put \{token\} or \{class\} into it"),
+        (["--prompt", "a <r-d>, {class}"], r"model\.prompt: .* names another class than 'blue sky'; put \{token\}"),
+    ],
+)
+def test_prompts_that_do_not_name_their_class(
+    tuned_apart: Path, tmp_path: Path, train_folder: Path, fails: Callable[..., str], more: list[str], words: str
+) -> None:
+    args = ["--tuned", str(tuned_apart), "--images", str(train_folder), "--shots", "3", "--steps", "2", *more]
+    error = fails(augment.cli.main, ["synthesize", *args, "--output", str(tmp_path / "set")], 1)
+    assert re.search(words, error)
+
+
+def test_a_killed_tuning_of_classes_goes_on(
+    tuned_apart: Path, tmp_path: Path, model_folder: Path, train_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the class that it had come to; what was finished is not made again."""
+    step = Tuner.training_step
+
+    def stop(self: Tuner, batch: Any, batch_idx: int) -> Tensor:
+        if self.data.classes == ("green.leaf",) and self.global_step == 3:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    words = (tmp_path / "t", model_folder, train_folder, "--scope", "class")
+    monkeypatch.setattr(Tuner, "training_step", stop)
+    with pytest.raises(SystemExit):
+        tune(*words)
+    monkeypatch.undo()
+    before = mtimes(tmp_path / "t" / "classes" / "0000-blue-sky")
+    tune(*words)
+    assert mtimes(tmp_path / "t" / "classes" / "0000-blue-sky") == before
+    assert weights_of(tmp_path / "t") == weights_of(tuned_apart)
+    assert tune(*words).is_dir(), "and again: nothing to do"
+
+
+def test_text_encoders_belong_to_all_classes(tmp_path: Path, model_folder: Path, train_folder: Path) -> None:
+    folder = tune(tmp_path / "t", model_folder, train_folder, "--scope", "class", "--text_encoders", "--steps", "2")
+    ours = StableDiffusion(str(model_folder), tuned=str(folder))
+    empty = ours.unconditional(["a <blue-sky>", "a <r-d>"]).embeddings
+    assert not torch.equal(empty[0], empty[1]), "each class has its own empty prompt"
