@@ -133,17 +133,10 @@ TUNE = Page(
             Option("flip", "Mirror every other image.", sets="model.tuning.flip", value="true"),
         ),
         "what is trained": (
-            Option(
-                "scope", "One tuning for all classes (set), or for each by itself (class).", "set", "model.tuning.scope"
-            ),
+            Option("scope", "Tune all classes together (set), or each apart (class).", "set", "model.tuning.scope"),
             Option("rank", "Rank of the LoRA weights.", "16", "model.tuning.lora.rank"),
-            Option("layers", "Which layers get them: attention, or all.", "attention", "model.tuning.lora.layers"),
-            Option(
-                "text_encoders",
-                "Give CLIP text encoders LoRA weights too.",
-                sets="model.tuning.lora.text_encoders",
-                value="true",
-            ),
+            Option("layers", "Of attention, or all.", "attention", "model.tuning.lora.layers", rare=True),
+            Option("text_encoders", "Train CLIP's too.", sets="model.tuning.lora.text_encoders", value="true"),
             Option("prior_images", "Images per class that must not be forgotten.", "0", "model.tuning.prior_images"),
         ),
         "the run": (
@@ -154,10 +147,9 @@ TUNE = Page(
             Option("precision", "fp32, tf32, bf16 or fp16.", "fp32", "model.precision"),
             Option("seed", "Chooses the real images; draws weights and noise.", "0"),
             DEVICES,
+            Option("dry_run", "Time some steps, print what it would take, and write nothing."),
             Option("checkpoint_every", "Steps between checkpoints, the most that a kill can lose.", "100"),
-            Option(
-                "gradient_checkpointing", "Slower, with less memory.", sets="model.gradient_checkpointing", value="true"
-            ),
+            Option("gradient_checkpointing", sets="model.gradient_checkpointing", value="true", rare=True),
             Option("skip_bad", rare=True, sets="data.skip_bad", value="true"),
             Option("logger", rare=True),
             *RARE,

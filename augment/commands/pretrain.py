@@ -12,7 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from rich.table import Table
 
 from augment.commands.parsing import add_switch
-from augment.commands.trainer_options import TrainingCLI
+from augment.commands.trainer_options import SILENT, TrainingCLI
 from augment.errors import UserError
 from augment.pretrain.base import AUTOENCODER_SHARE, AUTOENCODER_STEPS, Pretraining
 from augment.pretrain.data import PretrainData
@@ -81,15 +81,6 @@ DECISIVE_TRAINER_OPTIONS = (
 
 CHECKPOINT_STEPS = 500
 """Between checkpoints of a long training, where nothing else is said."""
-
-
-SILENT: dict[str, Any] = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-}
-"""For a trainer that shows and writes nothing."""
 
 
 def pretrain_command(args: list[str]) -> None:

@@ -14,6 +14,14 @@ from augment.runtime.loggers import LoggerName, make_logger
 from augment.runtime.quiet import quiet
 from augment.runtime.step_bar import StepProgress
 
+SILENT: dict[str, Any] = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+"""For a trainer that shows and writes nothing."""
+
 
 class _LightningParser(OneLineErrors, LightningArgumentParser):
     """For commands around a trainer."""

@@ -8,12 +8,16 @@ import lightning as L
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.cli import LightningArgumentParser
 
+from augment.backbones.tuned import MANIFEST
 from augment.commands import known_families  # noqa: F401
-from augment.commands.trainer_options import TrainingCLI
+from augment.commands.parsing import add_switch
+from augment.commands.trainer_options import SILENT, TrainingCLI
 from augment.errors import UserError
-from augment.runtime.claim import check_outside
+from augment.runtime.claim import check_configuration, check_outside
 from augment.runtime.processes import Companions
+from augment.runtime.terminal import PlainConsole
 from augment.tuning.data import TuningData
+from augment.tuning.dry_run import cost_table, estimate
 from augment.tuning.run import PRECISIONS, describe, is_finished, tune
 from augment.tuning.tuner import Tuner
 
@@ -42,6 +46,7 @@ class TuneCLI(TrainingCLI):
             default=100,
             help="Steps between checkpoints, the most that a kill can lose, and between pictures in OUTPUT/progress.",
         )
+        add_switch(parser, "dry_run", "Time some steps, print what the run would take, and write nothing.")
         parser.set_defaults(
             {
                 "model.backbone": {"class_path": "augment.backbones.stable_diffusion.StableDiffusion"},
@@ -67,6 +72,22 @@ def tune_command(args: list[str]) -> None:
     check_outside(output, data.source.folders)
     backbone = json.loads(cli.parser.dump(cli.config, format="json"))["model"]["backbone"]
     config = describe(tuner, data, backbone, cli.trainer.world_size)
+
+    def timing_trainer(callbacks: list[L.Callback], steps: int) -> L.Trainer:
+        precision = PRECISIONS[tuner.precision]
+        trainer: L.Trainer = cli.instantiate_trainer(
+            callbacks=[companions, *callbacks], precision=precision, max_steps=steps, **SILENT
+        )
+        companions.launch(trainer)
+        return trainer
+
+    if cli.config.dry_run:
+        check_configuration(output, MANIFEST, "tuning", config, "choose another `output` or delete it")
+        cost = estimate(tuner, data, timing_trainer)
+        companions.close()
+        if cli.trainer.is_global_zero:
+            PlainConsole().print(cost_table(cost, str(output)))
+        return
 
     def make_trainer(callbacks: list[L.Callback]) -> L.Trainer:
         trainer: L.Trainer = cli.instantiate_trainer(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import lightning as L
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from augment.errors import UserError
 from augment.pretrain.base import AUTOENCODER_SHARE, Pretraining
 from augment.pretrain.data import PretrainData
-from augment.runtime.profile import now
+from augment.training.stop_watch import StopWatch
 
 WARMUP_STEPS = 5
 """Before the clock runs: the first steps prepare the device, and scale the latents."""
@@ -88,28 +88,8 @@ def time_phase(
 ) -> float:
     """Seconds per step of the phase that a model is in which begins to denoise at that step."""
     with isolate_rng():
-        copy, watch = deepcopy(model), StopWatch()
+        copy, watch = deepcopy(model), StopWatch(WARMUP_STEPS)
         copy.denoising_from = denoising_from
         trainer = make_trainer([watch], WARMUP_STEPS + TIMED_STEPS)
         trainer.fit(copy, datamodule=data)
         return float(trainer.strategy.broadcast(watch.seconds / TIMED_STEPS))
-
-
-class StopWatch(L.Callback):
-    """Times the steps after the first few."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._begun: float | None = None
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Begin."""
-        if self._begun is None and trainer.global_step == WARMUP_STEPS:
-            self._begun = now(pl_module.device)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """End."""
-        assert self._begun is not None
-        self.seconds = now(pl_module.device) - self._begun

@@ -17,8 +17,9 @@ from augment.errors import UserError
 from augment.inversion.bank import LatentBank
 from augment.inversion.fill import latent_keys
 from augment.inversion.inversion import go_back, invert_latents
+from augment.runtime.peak_memory import peak_memory
 from augment.synthesis.batch_size import TRIAL_STEPS, time_batch
-from augment.synthesis.memory import Need, needs, peak_memory
+from augment.synthesis.memory import Need, needs
 from augment.synthesis.recipe import Recipe
 from augment.synthesis.synthesizer import Synthesizer
 

@@ -11,7 +11,8 @@ from augment.backbones.stable_diffusion import StableDiffusion
 from augment.backbones.stable_diffusion_3 import StableDiffusion3
 from augment.cli import main
 from augment.inversion.inversion import Inversion
-from augment.synthesis.memory import STATM, needs, part_sizes, peak_memory
+from augment.runtime.peak_memory import STATM, peak_memory
+from augment.synthesis.memory import needs, part_sizes
 from augment.synthesis.synthesizer import Synthesizer
 
 

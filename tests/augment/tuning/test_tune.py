@@ -387,3 +387,19 @@ def test_text_encoders_belong_to_all_classes(tmp_path: Path, model_folder: Path,
     ours = StableDiffusion(str(model_folder), tuned=str(folder))
     empty = ours.unconditional(["a <blue-sky>", "a <r-d>"]).embeddings
     assert not torch.equal(empty[0], empty[1]), "each class has its own empty prompt"
+
+
+@pytest.mark.parametrize(("more", "steps"), [(["--prior_images", "3"], "6"), (["--scope", "class"], "18")])
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(
+    tmp_path: Path,
+    model_folder: Path,
+    train_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    steps: str,
+) -> None:
+    augment.cli.main(options(tmp_path / "t", model_folder, train_folder, "--dry_run", *more))
+    printed = capsys.readouterr().out
+    assert re.search(rf"optimizer steps +│ +{steps} ", printed) and "seconds per step" in printed
+    assert ("tunings, one for each class" in printed) == (steps == "18")
+    assert not (tmp_path / "t").exists()
