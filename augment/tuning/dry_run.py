@@ -12,11 +12,6 @@ from augment.training.stop_watch import StopWatch
 from augment.tuning.data import TuningData
 from augment.tuning.tuner import Tuner
 
-WARMUP_STEPS = 2
-"""Before the clock runs: the first steps prepare the device."""
-
-TIMED_STEPS = 5
-
 
 @dataclass(frozen=True)
 class TuningCost:
@@ -37,13 +32,21 @@ class TuningCost:
     memory: int
 
 
-def estimate(tuner: Tuner, data: TuningData, make_trainer: Callable[[list[L.Callback], int], L.Trainer]) -> TuningCost:
+def estimate(
+    tuner: Tuner,
+    data: TuningData,
+    make_trainer: Callable[[list[L.Callback], int], L.Trainer],
+    warmup: int = 2,
+    timed: int = 5,
+) -> TuningCost:
     """Tune for a few steps.
 
     Args:
         tuner: The backbone in tuning, of no other use afterwards.
         data: The few-shot set.
         make_trainer: Builds a trainer around the given callbacks that writes nothing and ends after so many steps.
+        warmup: Steps before the clock runs: the first ones prepare the device.
+        timed: Steps that are timed.
     """
     tunings = len(data.classes) if tuner.tuning.scope == "class" else 1
     steps, few = tuner.tuning.steps, min(tuner.tuning.prior_images, 1)
@@ -51,11 +54,11 @@ def estimate(tuner: Tuner, data: TuningData, make_trainer: Callable[[list[L.Call
     tuner = Tuner(tuner.backbone, own, tuner.precision, tuner.gradient_checkpointing, tuner.seed)
     tuner.prepare(data)
     weights = sum(parameter.numel() for parameter in tuner.parameters() if parameter.requires_grad)
-    watch = StopWatch(WARMUP_STEPS)
-    trainer = make_trainer([watch], WARMUP_STEPS + TIMED_STEPS)
+    watch = StopWatch(warmup)
+    trainer = make_trainer([watch], warmup + timed)
     with peak_memory(trainer.strategy.root_device) as peak:
         trainer.fit(tuner, datamodule=data)
-    return TuningCost(tunings, steps, watch.seconds / TIMED_STEPS, weights, peak.added)
+    return TuningCost(tunings, steps, watch.seconds / timed, weights, peak.added)
 
 
 def cost_table(cost: TuningCost, output: str) -> Table:

@@ -15,7 +15,7 @@ import torch
 from benchmarks import architectures
 from benchmarks.record import Figure, Report, interleave, over, record, run
 
-NAMES = ("overhead", "peers", "scaling", "nao", "loader", "gpu")
+NAMES = ("overhead", "peers", "scaling", "nao", "loader", "gpu", "tuning")
 
 SMALL: dict[str, list[str]] = {
     "overhead": ["--per_class", "1", "--steps", "2", "--batch_size", "5", "--rounds", "1"],
@@ -23,6 +23,7 @@ SMALL: dict[str, list[str]] = {
     "scaling": ["--parts", "[mixing]", "--size", "tiny", "--sources", "[2, 4]", "--repeats", "1"],
     "nao": ["--counts", "[2, 5]", "--lengths", "[16]", "--sets", "1"],
     "loader": ["--sizes", "[[16, 8]]", "--per_class", "2", "--batch_size", "4", "--rounds", "2", "--seconds", "0.01"],
+    "tuning": ["--size", "tiny", "--batch_size", "2"],
     "gpu": [
         *("--size", "tiny", "--accelerator", "cpu", "--steps", "2"),
         *("--batch_sizes", "[2]", "--compiled", "[false]", "--batches", "1"),
@@ -46,6 +47,11 @@ FIGURES = {
         "streamed / ImageFolder, 16 to 8 px": "at least 2",
         "streamed / webdataset, 16 to 8 px": None,
         "ms to transform, 16 to 8 px": None,
+    },
+    "tuning": {
+        "seconds per step, with gradient checkpointing": None,
+        "hours for 500 steps, extrapolated, without gradient checkpointing": None,
+        "GB of a step beside the networks, without gradient checkpointing": None,
     },
     "gpu": {
         "images/s, sd15, batch 2, eager": None,
