@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/augment browse runs/demo/digits
 
 test: $(STAMP) lint docs
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

@@ -157,7 +157,7 @@ def wait_until(ready: Callable[[], bool], seconds: float = 120) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_sigterm_drops_the_shard_in_flight(
     job: Job, undisturbed: dict[str, str], tmp_path: Path, processes: int
 ) -> None:

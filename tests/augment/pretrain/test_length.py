@@ -134,6 +134,7 @@ def test_few_steps_leave_the_autoencoder_a_third_which_a_longer_training_keeps(
     assert first_phase(tmp_path) == 2
 
 
+@pytest.mark.slow
 def test_minutes_are_shared_by_two_processes(tmp_path: Path, train_folder: Path) -> None:
     """The first one's pace is that of both."""
     more = ["--minutes", "0.1", "--trainer.devices", "2", *UNTOLD]
