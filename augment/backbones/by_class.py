@@ -60,7 +60,7 @@ def by_owner(
         switch(networks, tuned, None)
         return predict(z, time, condition)
     output = torch.empty_like(z)
-    for owner in condition.owner.unique().tolist():
+    for owner in sorted(set(condition.owner.tolist())):
         switch(networks, tuned, owner)
         rows = condition.owner == owner
         output[rows] = predict(z[rows], time, replace(condition.take(rows), owner=None))

@@ -131,8 +131,10 @@ def tune_classes(
             log.warning("class '%s', %d of %d", name, number, len(parts))
         tune(own, images, part, described, every, make_trainer)
     if first:
-        found = [(read_claim(part, MANIFEST, "tuning") or {}).get("spent") for part in parts]
-        spent = {key: sum(one[key] for one in found) for key in ("seconds", "cost")} if all(found) else {}
+        found: list[dict[str, float]] = [
+            (read_claim(part, MANIFEST, "tuning") or {}).get("spent", {}) for part in parts
+        ]
+        spent = {key: float(sum(one[key] for one in found)) for key in ("seconds", "cost")} if all(found) else {}
         finish(output, spent, render_classes(tuner, data, command))
     return output
 
