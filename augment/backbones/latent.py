@@ -11,6 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
+from augment.backbones.abilities import Ability
 from augment.backbones.adapters import find_adapters, identity_of, read_pipeline
 from augment.backbones.base import Backbone
 from augment.backbones.checkpoint import check_family, locate
@@ -43,6 +44,7 @@ class LatentBackbone(Backbone):
         learns_words: Whether the family reads textual-inversion embeddings.
     """
 
+    abilities: tuple[Ability, ...] = ("sample", "autoencoder")
     learns_words: ClassVar[bool] = False
     denoiser_part: str = "transformer"
 

@@ -31,6 +31,8 @@ class Start:
         seeds: One per latent; decide the fresh noise of a sampler with eta > 0, and nothing else.
         late_prompts: One per latent, that takes the place of its first prompt after the switch (Diff-II).
         switch: Share of the schedule, t / T from 1 down, that the first prompts guide.
+        image: Clean latents of the images that the prompts say how to edit, like `latent` (InstructPix2Pix).
+        image_guidance: How closely the edit keeps to them; 1 adds nothing, and there is none without guidance.
     """
 
     latent: Tensor
@@ -42,12 +44,13 @@ class Start:
     noise: Tensor | None = None
     late_prompts: tuple[str, ...] | None = None
     switch: float = 1.0
+    image: Tensor | None = None
+    image_guidance: float = 1.0
 
     def to(self, device: torch.device) -> Self:
         """The same start on another device."""
-        unconditional = None if self.unconditional is None else upload(self.unconditional, device)
-        noise = None if self.noise is None else upload(self.noise, device)
-        return replace(self, latent=upload(self.latent, device), unconditional=unconditional, noise=noise)
+        given = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
+        return replace(self, **{name: upload(part, device) for name, part in given.items()})
 
     def take(self, rows: slice | list[int]) -> Self:
         """Some rows of the batch."""
@@ -100,6 +103,8 @@ def stack(starts: Sequence[Start]) -> Start:
         rows([start.noise for start in starts]),
         words([start.late_prompts for start in starts]),
         starts[0].switch,
+        rows([start.image for start in starts]),
+        starts[0].image_guidance,
     )
 
 
@@ -134,11 +139,13 @@ class Condition:
         embeddings: Embeddings of the prompts [B, S, D]; the class index [B] where a model knows classes and no text.
         pooled: Embeddings of the prompts as a whole [B, P], where the family uses it.
         mask: Which of the S embeddings belong to the prompt, bool [B, S], where the family uses it.
+        image: Clean latents of the images to be edited [B, C, h, w], where the family edits.
     """
 
     embeddings: Tensor
     pooled: Tensor | None = None
     mask: Tensor | None = None
+    image: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         """The same condition on another device."""

@@ -190,7 +190,8 @@ class Synthesizer(ReadsItsOwnWeights):
         left = steps_left(self.steps, strength)
         times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps[-left:]]
         guided = sum(low <= time <= high for time in times) if self.guidance != 1 else 0
-        return (len(times) + guided) * (2 if self.sampler.kind == "midpoint" else 1)
+        more = 2 if "edit" in self.backbone.abilities else 1  # an edit is guided by the image too
+        return (len(times) + more * guided) * (2 if self.sampler.kind == "midpoint" else 1)
 
     def on_predict_start(self) -> None:
         """Make the networks fast on the device that they are now on."""
