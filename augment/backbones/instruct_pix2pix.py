@@ -65,9 +65,7 @@ class InstructPix2Pix(LatentBackbone):
         resolution: int | None = None,
     ) -> None:
         without = {"safety_checker": None, "requires_safety_checker": False}
-        super().__init__(
-            StableDiffusionInstructPix2PixPipeline, model, variant, revision, resolution, (), (), without
-        )
+        super().__init__(StableDiffusionInstructPix2PixPipeline, model, variant, revision, resolution, (), (), without)
 
     @property
     def channels(self) -> int:

@@ -12,6 +12,7 @@ from augment.backbones.start import Sampler, Start, steps_left
 from augment.errors import UserError
 from augment.images.pixels import to_uint8
 from augment.inversion.inversion import Inversion
+from augment.mix.method import Finish
 from augment.runtime.dealing import ReadsItsOwnWeights
 from augment.runtime.numbers import NonNegativeNumber
 from augment.runtime.out_of_memory import Halving
@@ -27,13 +28,15 @@ class SynthesisBatch:
     planned: PlannedBatch
     start: Start
     records: tuple[dict[str, Any], ...]
+    finish: Finish | None = None
 
     def __len__(self) -> int:
         return len(self.records)
 
     def to(self, device: torch.device) -> Self:
         """The same batch on another device; Lightning calls this."""
-        return replace(self, start=self.start.to(device))
+        finish = None if self.finish is None else self.finish.to(device)
+        return replace(self, start=self.start.to(device), finish=finish)
 
 
 def no_numbers(precision: Precision) -> UserError:
@@ -210,11 +213,15 @@ class Synthesizer(ReadsItsOwnWeights):
         with profile(self.trainer, "denoise"):
             latents = torch.cat(self.denoising(lambda rows: self._denoise(batch.start.take(rows)), len(batch)))
         with profile(self.trainer, "decode"):
-            parts = self.decoding(lambda rows: self.backbone.decode(latents[rows]), len(batch))
+            parts = self.decoding(lambda rows: self._decode(latents[rows], batch.finish, rows), len(batch))
             return to_host(torch.cat(parts), self.precision)
 
     def _denoise(self, start: Start) -> Tensor:
         return self.backbone.denoise(start, self.steps, self.guidance, self.sampler)  # z_0 [B, C, h, w]
+
+    def _decode(self, latents: Tensor, finish: Finish | None, rows: slice) -> Tensor:
+        decode = self.backbone.decode
+        return decode(latents) if finish is None else finish.take(rows)(latents, decode)  # [B, 3, H, W]
 
 
 def to_host(images: Tensor, precision: Precision) -> Generated:
