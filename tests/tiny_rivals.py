@@ -45,10 +45,13 @@ def save_clip(folder: Path, safe: bool = True) -> Path:
     vision = CLIPVisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=24, patch_size=8
     )
-    config = CLIPConfig(text_config=text_config().to_dict(), vision_config=vision.to_dict(), projection_dim=16)
+    text = text_config().to_dict() | {"max_position_embeddings": 40}  # a class's name comes last
+    config = CLIPConfig(text_config=text, vision_config=vision.to_dict(), projection_dim=16)
     model = CLIPModel(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(folder, safe_serialization=safe)
-    build_tokenizer().save_pretrained(folder)
+    tokenizer = build_tokenizer()
+    tokenizer.model_max_length = 40
+    tokenizer.save_pretrained(folder)
     return folder

@@ -68,7 +68,9 @@ class GuidedImagination(SDEdit):
             with torch.enable_grad():
                 scale, shift = scales[:, 0].clone().requires_grad_(), shifts[:, 0].clone().requires_grad_()
                 own = clip.images(decode(perturbed(z, scale, shift)))  # [B, D]
-                total = informativeness(class_logits(own, texts), seen) + diversity(torch.stack([own, *others], 1))
+                total = informativeness(class_logits(own, texts), seen)
+                if others:
+                    total = total + diversity(torch.stack([own, *others], 1))
                 slopes = torch.autograd.grad(total.sum(), (scale, shift))
             up, aside = (self.step * slope.sign() for slope in slopes)
             return decode(within_ball(perturbed(z, scale + up, shift + aside), z, self.radius))

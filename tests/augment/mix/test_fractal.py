@@ -40,7 +40,7 @@ def test_every_map_brings_points_together(seed: int) -> None:
     assert 2 <= len(matrices) == len(shifts) == len(colours) <= 5
     factors = np.linalg.svd(matrices, compute_uv=False)
     assert SHRINK[0] - 1e-9 <= factors.min() and factors.max() <= SHRINK[1] + 1e-9
-    assert 0 <= colours.min() and colours.max() <= 1
+    assert colours.min() >= 0 and colours.max() <= 1
 
 
 def test_turns_are_rotations() -> None:
