@@ -104,7 +104,8 @@ class Backbone(nn.Module, ABC):
         if self._pipeline is None:
             self.load()
         if self.device.type == "cuda":
-            self.to(memory_format=torch.channels_last)
+            with torch.inference_mode(False):  # as in `load`
+                self.to(memory_format=torch.channels_last)
         if compile and not self.compiled:
             self.compile_denoiser()
             self.compiled = True
@@ -177,8 +178,7 @@ class Backbone(nn.Module, ABC):
             guidance: Guidance of the inversion; `null-text` and `negative-prompt` invert without guidance and use it
                 for the way back.
             kind: The algorithm.
-            tolerance: See `fixed_point` and `null_text`.
-            iterations: See `fixed_point` and `null_text`.
+            tolerance, iterations: See `fixed_point` and `null_text`.
             forward: Noise that takes the place of the first steps.
 
         Raises:

@@ -49,8 +49,10 @@ class Start:
 
     def to(self, device: torch.device) -> Self:
         """The same start on another device."""
-        given = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
-        return replace(self, **{name: upload(part, device) for name, part in given.items()})
+        parts: dict[str, Any] = {
+            name: upload(value, device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **parts)
 
     def take(self, rows: slice | list[int]) -> Self:
         """Some rows of the batch."""

@@ -51,14 +51,19 @@ class GuidedImagination(SDEdit):
     needs: ClassVar[tuple[Ability, ...]] = ("sample", "autoencoder")
     finishes: ClassVar[bool] = True
 
+    @property
+    def decodings(self) -> int:
+        """One for each sibling, the one with gradients, and the last."""
+        return self.group - 1 + 3 + 1
+
     def identities(self) -> dict[str, str]:
         """CLIP's weights."""
         return {"clip": locate_clip(self.clip)[1]}
 
     def finish(self, latents: Tensor, decode: Decode, originals: Originals) -> Tensor:
         """Move the latents, and decode them."""
-        clip = read_clip(self.clip).to(latents.device)
         with torch.inference_mode(False), torch.no_grad():
+            clip = read_clip(self.clip).to(latents.device)
             z, images = latents.clone(), originals.images.clone()  # those of inference mode take no part in gradients
             texts = clip.texts([CLASS_TEXT.format(name) for name in originals.classes])  # [K, D]
             seen = class_logits(clip.images(images), texts).argmax(1)  # [B]

@@ -102,6 +102,11 @@ class Method(ABC):
         """All of it, for images that show one class."""
         return 1.0
 
+    @property
+    def decodings(self) -> int:
+        """What finishing an image costs, as calls of the decoder; one with gradients counts as three."""
+        return 1
+
     def prompts(self, prompt: str) -> tuple[str, ...]:
         """All prompts that the sampler may be given for images of a class with this prompt."""
         return (prompt,)

@@ -64,7 +64,7 @@ def tuning_of(model: Synthesizer, tuned: Mapping[str, Any], row: str) -> TuningS
     Raises:
         UserError: If the backbone cannot be tuned, or a setting is none.
     """
-    if not isinstance(model.backbone, LatentBackbone):
+    if not isinstance(model.backbone, LatentBackbone) or "sample" not in model.backbone.abilities:
         problem = f"{type(model.backbone).__name__} cannot be tuned"
         raise UserError(f"row '{row}', tuned", problem, "leave `tuned` out")
     prompt = prompt_for_tuning(model.prompt, model.backbone.learns_words)

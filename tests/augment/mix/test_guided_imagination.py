@@ -164,6 +164,21 @@ def test_an_image_depends_on_no_other(
     assert torch.allclose(together, torch.cat(apart), atol=1e-5)
 
 
+def test_gradients_pass_through_networks_that_an_accelerator_has_laid_out(
+    model_folder: Path, latents: Tensor, originals: Originals, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning prepares a run in inference mode, and whatever is copied there takes no gradient."""
+    backbone = StableDiffusion(str(model_folder))
+    with torch.inference_mode():
+        backbone.load()
+        with monkeypatch.context() as patch:
+            patch.setattr(StableDiffusion, "device", property(lambda self: torch.device("cuda")))
+            backbone.prepare(compile=False)
+        assert backbone.vae.decoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+        made = GuidedImagination(clip=str(clip_folder)).finish(latents, backbone.decode, originals)
+    assert torch.isfinite(made).all()
+
+
 # Mathematics.
 
 
