@@ -35,12 +35,12 @@ class GuidedImagination(SDEdit):
     the same latent under other draws of a and b, which are looked at and thrown away.
 
     Args:
-        strength: Share of the schedule that is denoised; the authors' is 0.1 (DiffDA-Eval: 0.1 or 0.9, by the set).
+        strength: Share of the schedule that is denoised; 0.1 is DiffDA-Eval's for some datasets, 0.9 for others.
         step: Size of the step in each number; the authors' is 0.1.
-        radius: How far any number of the latent may move; the authors' is 0.8.
+        radius: How far any number of the latent may move; 0.8 is DiffDA-Eval's for most datasets.
         group: Perturbations among which diversity is measured; the authors' is 5, and 1 leaves diversity out.
-        clip: The CLIP model, both towers: a Hub name, or a folder that transformers saved. The authors' is OpenAI's
-            ViT-B/32, or the ViT-L/14 that stands here.
+        clip: The CLIP model, both towers: a Hub name, or a folder that transformers saved. The authors' code takes
+            OpenAI's ViT-B/32 or ViT-L/14.
     """
 
     strength: ClosedUnitInterval | tuple[ClosedUnitInterval, ...] = 0.1
