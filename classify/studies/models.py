@@ -1,5 +1,6 @@
 """Which model makes a synthetic set? The study's own, or one that differs: in its inversion, tuning or backbone."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,7 @@ def bank_of(folder: StudyFolder, wanted: WantedSet) -> Path:
     """Where the latents of a set lie: a bank holds those of one backbone."""
     variant = wanted.variant
     if variant.backbone is not None:
-        return folder.bank.with_name(
-            f"{folder.bank.name}-{Variant(backbone=variant.backbone, model=variant.model).name}"
-        )
+        return folder.bank.with_name(folder.bank.name + replace(variant, inversion=None).name)
     if variant.tuning is None:
         return folder.bank
     return folder.bank.with_name(f"{folder.bank.name}-{tuning_name(wanted)}")

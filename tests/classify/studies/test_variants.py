@@ -136,7 +136,7 @@ def test_a_row_may_have_a_backbone_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_backbone_of_a_row_that_cannot_be_had(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="methods: backbone: 'sd16' is no preset and no folder; did you mean sd15"):
+    with pytest.raises(UserError, match="methods: backbone: 'sd16' is no preset and no folder; did you mean sd"):
         make_variant(MODEL, {}, None, "mine", "sd16")
     with pytest.raises(UserError, match="row 'mine' has a `backbone` of its own, and `tuned` is for the study's"):
         make_variant(MODEL, {}, {}, "mine", "sd15")
