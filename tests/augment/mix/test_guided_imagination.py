@@ -155,6 +155,28 @@ def test_a_step_is_a_tenth_in_every_number(
     assert not torch.equal(other.last, decoder.last)
 
 
+def test_the_class_that_is_kept_is_the_one_seen_in_the_real_image(
+    backbone: StableDiffusion, latents: Tensor, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Tensor] = []
+
+    def spy(logits: Tensor, seen: Tensor) -> Tensor:
+        kept.append(seen)
+        return informativeness(logits, seen)
+
+    monkeypatch.setattr("augment.mix.guided_imagination.informativeness", spy)
+    names = ("red", "cat", "zebra", "owl", "house", "jug", "mop", "fig")
+    see = probabilities(clip_folder, names)
+    colours = torch.rand(40, 3, 1, 1, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    images = colours.expand(40, 3, SIDE, SIDE)
+    classes = [int(see(image)[1].argmax()) for image in images]
+    chosen = [classes.index(label) for label in sorted(set(classes))][:3]
+    assert len(chosen) > 1  # the model tells some colours apart
+    given = Originals(images[chosen], DRAWS[: len(chosen)], names)
+    GuidedImagination(clip=str(clip_folder), group=1).finish(latents[: len(chosen)], backbone.decode, given)
+    assert kept[0].tolist() == [classes[n] for n in chosen]
+
+
 def test_an_image_depends_on_no_other(
     backbone: StableDiffusion, latents: Tensor, originals: Originals, clip_folder: Path
 ) -> None:
