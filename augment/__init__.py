@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from augment.backbones.flux2_klein import Flux2Klein
+    from augment.backbones.instruct_pix2pix import InstructPix2Pix
     from augment.backbones.pixel import PixelDiffusion
     from augment.backbones.prx import PRX
     from augment.backbones.stable_diffusion import StableDiffusion
@@ -44,6 +45,7 @@ _HOMES = {
     "Flux2Klein": "augment.backbones.flux2_klein",
     "ImageFolder": "augment.images.sources",
     "ImageSource": "augment.images.sources",
+    "InstructPix2Pix": "augment.backbones.instruct_pix2pix",
     "Inversion": "augment.inversion.inversion",
     "Mixing": "augment.mix.draws",
     "PixelDiffusion": "augment.backbones.pixel",
@@ -73,6 +75,7 @@ __all__ = [
     "Flux2Klein",
     "ImageFolder",
     "ImageSource",
+    "InstructPix2Pix",
     "Inversion",
     "Mixing",
     "PixelDiffusion",

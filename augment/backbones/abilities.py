@@ -1,12 +1,36 @@
-"""What can a family not do? Inversions and samplers that it lacks are refused before anything runs."""
+"""What can a family not do? Inversions, samplers and methods that it cannot carry are refused before anything runs."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
 from augment.backbones.inversions import InversionKind
 from augment.backbones.start import Sampler, SamplerKind
 from augment.errors import UserError
+
+Ability = Literal["sample", "edit", "autoencoder"]
+
+MEANING: dict[Ability, str] = {
+    "sample": "makes images from noise and a prompt",
+    "edit": "edits an image by an instruction",
+    "autoencoder": "changes the latents of an autoencoder",
+}
+"""What a method does with each ability."""
+
+REMEDY: dict[Ability, str] = {"edit": "choose the `backbone` instruct-pix2pix, or another `method`"}
+
+
+def check_abilities(method: str, needed: Sequence[Ability], family: str, able: Sequence[Ability]) -> None:
+    """Refuse a method that the family cannot carry.
+
+    Raises:
+        UserError: Saying what the family lacks.
+    """
+    for ability in needed:
+        if ability not in able:
+            remedy = REMEDY.get(ability, "choose another `method` or `backbone`")
+            raise UserError("method", f"'{method}' {MEANING[ability]}, which {family} cannot do", remedy)
 
 
 def check_inversion(family: str, known: Sequence[InversionKind], kind: InversionKind) -> None:

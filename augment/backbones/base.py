@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from augment.backbones.abilities import check_inversion, check_null_text, check_sampler
+from augment.backbones.abilities import Ability, check_inversion, check_null_text, check_sampler
 from augment.backbones.guidance import Guide, guided, optimised
 from augment.backbones.inversions import Forward, InversionKind, invert, null_text
 from augment.backbones.precision import DTYPES, Precision, allow_tf32
@@ -34,7 +34,7 @@ class Backbone(nn.Module, ABC):
         image_size: Height and width of the images, in pixels.
         latent_shape: (C, h, w) of one latent.
         dtype: What the networks compute in.
-        inversions, samplers: The kinds that the family supports.
+        inversions, samplers, abilities: What the family supports.
         train_steps: T, the time at the noisiest end of the schedule.
         prompts: What a prompt tells the network: any text, the name of a class, or nothing.
         tuned: What `augment tune` added, if anything.
@@ -50,6 +50,7 @@ class Backbone(nn.Module, ABC):
     dtype: torch.dtype = torch.float32
     inversions: tuple[InversionKind, ...]
     samplers: tuple[SamplerKind, ...]
+    abilities: tuple[Ability, ...] = ("sample",)
     train_steps: int = 1000
     prompts: PromptKind = "text"
     tuned: Tuned | None = None
@@ -103,7 +104,8 @@ class Backbone(nn.Module, ABC):
         if self._pipeline is None:
             self.load()
         if self.device.type == "cuda":
-            self.to(memory_format=torch.channels_last)
+            with torch.inference_mode(False):  # as in `load`
+                self.to(memory_format=torch.channels_last)
         if compile and not self.compiled:
             self.compile_denoiser()
             self.compiled = True
@@ -176,8 +178,7 @@ class Backbone(nn.Module, ABC):
             guidance: Guidance of the inversion; `null-text` and `negative-prompt` invert without guidance and use it
                 for the way back.
             kind: The algorithm.
-            tolerance: See `fixed_point` and `null_text`.
-            iterations: See `fixed_point` and `null_text`.
+            tolerance, iterations: See `fixed_point` and `null_text`.
             forward: Noise that takes the place of the first steps.
 
         Raises:

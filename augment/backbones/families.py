@@ -3,6 +3,7 @@
 FAMILIES = {
     "StableDiffusionPipeline": "StableDiffusion",
     "StableDiffusionImg2ImgPipeline": "StableDiffusion",
+    "StableDiffusionInstructPix2PixPipeline": "InstructPix2Pix",
     "StableDiffusionXLPipeline": "StableDiffusionXL",
     "StableDiffusion3Pipeline": "StableDiffusion3",
     "PRXPipeline": "PRX",

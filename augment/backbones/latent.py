@@ -11,6 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
+from augment.backbones.abilities import Ability
 from augment.backbones.adapters import find_adapters, find_tuned, identity_of, read_pipeline
 from augment.backbones.base import Backbone
 from augment.backbones.by_class import by_owner, owners_of, switch
@@ -43,6 +44,7 @@ class LatentBackbone(Backbone):
         learns_words: Whether the family reads textual-inversion embeddings.
     """
 
+    abilities: tuple[Ability, ...] = ("sample", "autoencoder")
     learns_words: ClassVar[bool] = False
     denoiser_part: str = "transformer"
 
@@ -74,8 +76,7 @@ class LatentBackbone(Backbone):
         self.config, self.vae_config = (read_config(model, folder, part) for part in (self.denoiser_part, "vae"))
         self.settings = read_settings(pipeline, model, folder)
         self.image_size = self.native_size if resolution is None else resolution
-        grid = self.scale * self.grid
-        if self.image_size < 1 or self.image_size % grid:
+        if self.image_size < 1 or self.image_size % (grid := self.scale * self.grid):
             problem = f"{self.image_size} is not a multiple of {grid}"
             raise UserError("backbone.resolution", problem, "choose one that is")
         side = self.image_size // self.scale
@@ -171,8 +172,7 @@ class LatentBackbone(Backbone):
     def _drop(self, names: Iterable[str]) -> None:
         for name in names:
             setattr(self.pipeline, name, None)
-        parts = self.pipeline.components.values()
-        self.networks = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
+        self.networks = nn.ModuleList(part for part in self.pipeline.components.values() if isinstance(part, nn.Module))
         self._wait()  # hooks held on to what is gone
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -34,6 +34,8 @@ class Start:
         seeds: One per latent; decide the fresh noise of a sampler with eta > 0, and nothing else.
         late_prompts: One per latent, that takes the place of its first prompt after the switch (Diff-II).
         switch: Share of the schedule, t / T from 1 down, that the first prompts guide.
+        image: Clean latents of the images that the prompts say how to edit, like `latent` (InstructPix2Pix).
+        image_guidance: How closely the edit keeps to them; 1 adds nothing, and there is none without guidance.
     """
 
     latent: Tensor
@@ -45,12 +47,15 @@ class Start:
     noise: Tensor | None = None
     late_prompts: tuple[str, ...] | None = None
     switch: float = 1.0
+    image: Tensor | None = None
+    image_guidance: float = 1.0
 
     def to(self, device: torch.device) -> Self:
         """The same start on another device."""
-        unconditional = None if self.unconditional is None else upload(self.unconditional, device)
-        noise = None if self.noise is None else upload(self.noise, device)
-        return replace(self, latent=upload(self.latent, device), unconditional=unconditional, noise=noise)
+        parts: dict[str, Any] = {
+            name: upload(value, device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **parts)
 
     def take(self, rows: slice | list[int]) -> Self:
         """Some rows of the batch."""
@@ -103,6 +108,8 @@ def stack(starts: Sequence[Start]) -> Start:
         rows([start.noise for start in starts]),
         words([start.late_prompts for start in starts]),
         starts[0].switch,
+        rows([start.image for start in starts]),
+        starts[0].image_guidance,
     )
 
 
@@ -139,12 +146,14 @@ class Condition:
         mask: Which of the S embeddings belong to the prompt, bool [B, S], where the family uses it.
         owner: The number of the class whose own LoRA weights the network has for this row, int64 [B], where it was
             tuned for each class by itself.
+        image: Clean latents of the images to be edited [B, C, h, w], where the family edits.
     """
 
     embeddings: Tensor
     pooled: Tensor | None = None
     mask: Tensor | None = None
     owner: Tensor | None = None
+    image: Tensor | None = None
 
     def to(self, device: torch.device) -> Self:
         """The same condition on another device."""

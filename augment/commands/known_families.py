@@ -2,6 +2,7 @@
 
 from augment.backbones import (  # noqa: F401
     flux2_klein,
+    instruct_pix2pix,
     pixel,
     prx,
     stable_diffusion,

@@ -69,6 +69,7 @@ def preset_of(backbone: str) -> Preset | None:
 
 LIKE = {
     "StableDiffusion": "sd15",
+    "InstructPix2Pix": "instruct-pix2pix",
     "StableDiffusionXL": "sdxl",
     "StableDiffusion3": "sd35-medium",
     "PRX": "prx",

@@ -26,8 +26,9 @@ from augment.measure.extractor import Extractor
 from augment.mix.draws import noise_seed
 from augment.runtime.terminal import PlainConsole
 from augment.runtime.trainer import QUIET_TRAINER
+from augment.synthesis.generated import no_numbers
 from augment.synthesis.notices import warn_of_other_start
-from augment.synthesis.synthesizer import Synthesizer, no_numbers
+from augment.synthesis.synthesizer import Synthesizer
 
 
 class Explorer:

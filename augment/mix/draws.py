@@ -97,6 +97,19 @@ class Draws:
         """Which of so many prompts the image is made with."""
         return int(np.random.default_rng(self._stream(6)).integers(count)) if count > 1 else 0
 
+    def perturbations(self, count: int, channels: int) -> tuple[Tensor, Tensor]:
+        """Numbers from [0, 1) and standard normal ones, float32 [count, channels, 1, 1]; more leave the first alone."""
+        random = np.random.default_rng(self._stream(7))
+        rows = [(random.random(channels), random.standard_normal(channels)) for _ in range(count)]
+        uniform, normal = (
+            torch.from_numpy(np.stack(part)).float()[..., None, None] for part in zip(*rows, strict=True)
+        )
+        return uniform, normal
+
+    def pattern(self) -> np.random.Generator:
+        """The random numbers of a fractal, which takes as many as it has points."""
+        return np.random.default_rng(self._stream(8))
+
     def _stream(self, number: int) -> np.random.SeedSequence:
         return _stream(self.seed, self.label, self.index, number)
 

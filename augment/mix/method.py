@@ -1,14 +1,22 @@
-"""What is a method? The material it is given, what it declares of itself, and the start it must make of it."""
+"""What is a method? The material it is given, what it declares of itself, and the start it must make of it.
+
+Most leave the sampler's latents alone. Those that do not say so (`finishes`), and are given the real images again.
+"""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from augment.backbones.start import LatentKind, Start
+from augment.backbones.abilities import Ability
+from augment.backbones.start import LatentKind, Start, upload
 from augment.mix.draws import Draws
+
+Decode = Callable[[Tensor], Tensor]
+"""The backbone's decoder: clean latents [B, C, h, w] to images [B, 3, H, W] in [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,29 @@ class Material:
 
 
 @dataclass(frozen=True)
+class Originals:
+    """What a method may finish a batch of sampled latents with.
+
+    Attributes:
+        images: The real image that each was made from, float32 [B, 3, H, W] in [-1, 1].
+        draws: Each image's own random numbers.
+        classes: The names of all classes.
+    """
+
+    images: Tensor
+    draws: tuple[Draws, ...]
+    classes: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        return replace(self, images=upload(self.images, device))
+
+    def take(self, rows: slice) -> Self:
+        """Those of some rows of the batch."""
+        return replace(self, images=self.images[rows], draws=self.draws[rows])
+
+
+@dataclass(frozen=True)
 class Method(ABC):
     """A way to make a training image, said as the start it hands to the sampler; its fields are its settings.
 
@@ -52,6 +83,8 @@ class Method(ABC):
         prompt_tells_class: Whether the prompt alone decides which class an image shows.
         across: Whether the sources are images of another class than that of the prompt.
         in_name: Fields that the method's name decides; all others are its settings.
+        needs: What the backbone must be able to do.
+        finishes: Whether `finish` does more than decode; it then is given the real images.
         label_share: Weight of the prompt's class in the image's label; the rest is the sources' class's.
     """
 
@@ -61,16 +94,55 @@ class Method(ABC):
     prompt_tells_class: ClassVar[bool] = False
     across: ClassVar[bool] = False
     in_name: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[Ability, ...]] = ("sample",)
+    finishes: ClassVar[bool] = False
 
     @property
     def label_share(self) -> float:
         """All of it, for images that show one class."""
         return 1.0
 
+    @property
+    def decodings(self) -> int:
+        """What finishing an image costs, as calls of the decoder; one with gradients counts as three."""
+        return 1
+
     def prompts(self, prompt: str) -> tuple[str, ...]:
         """All prompts that the sampler may be given for images of a class with this prompt."""
         return (prompt,)
 
+    def identities(self) -> dict[str, str]:
+        """Settings that name files, each with a hash of what these hold: it decides the images, and the path does not.
+
+        Raises:
+            UserError: If the files cannot be had.
+        """
+        return {}
+
+    def finish(self, latents: Tensor, decode: Decode, originals: Originals) -> Tensor:
+        """What the sampler made, clean latents [B, C, h, w], as images [B, 3, H, W] in [-1, 1]."""
+        return decode(latents)
+
     @abstractmethod
     def start(self, material: Material) -> Start:
         """The start of one image (a batch of one)."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The last step of a batch: its method's, with what that is given."""
+
+    method: Method
+    originals: Originals
+
+    def __call__(self, latents: Tensor, decode: Decode) -> Tensor:
+        """Images [B, 3, H, W] in [-1, 1] from clean latents [B, C, h, w]."""
+        return self.method.finish(latents, decode, self.originals)
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        return replace(self, originals=self.originals.to(device))
+
+    def take(self, rows: slice) -> Self:
+        """The last step of some rows of the batch."""
+        return replace(self, originals=self.originals.take(rows))

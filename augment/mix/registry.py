@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from augment.errors import UserError
 from augment.mix.centroids import Centroid
+from augment.mix.diffuse_mix import DiffuseMix
+from augment.mix.guided_imagination import GuidedImagination
 from augment.mix.interpolation import MEANS, NORMS
 from augment.mix.method import Method
 from augment.mix.norm_aware import NormAware
@@ -24,6 +26,8 @@ METHODS: dict[str, Method] = {
     "tint": Tint(),
     "sdedit": SDEdit(),
     "diff-mix": DiffMix(),
+    "gif": GuidedImagination(),
+    "diffusemix": DiffuseMix(),
     "text2img": TextToImage(),
 }
 """Each method with its authors' settings; a new one is a class in a file of this folder and a line here."""

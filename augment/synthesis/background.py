@@ -15,8 +15,9 @@ from torch import Tensor
 from augment.dataset.shard_writer import ImageFormat, ShardFile, encode_image
 from augment.errors import UserError
 from augment.runtime.profile import profiler_of
+from augment.synthesis.generated import Generated
 from augment.synthesis.plan import PlannedBatch
-from augment.synthesis.synthesizer import Generated, SynthesisBatch
+from augment.synthesis.synthesizer import SynthesisBatch
 
 Made = tuple[PlannedBatch, Generated, tuple[dict[str, Any], ...]]
 QUEUED_BATCHES = 4

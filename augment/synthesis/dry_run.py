@@ -101,7 +101,8 @@ def estimate(
     encoded = [len(encode_image(Image.fromarray(pixels.numpy()), recipe.plan.image_format)) for pixels in second.images]
     evaluations = images * per_image + inversions * per_inversion
     # An inversion also decodes twice and encodes once, to measure its round trip.
-    seconds = evaluations * evaluation + (images + 3 * inversions) * decoding
+    decodings = images * recipe.method.decodings + 3 * inversions
+    seconds = evaluations * evaluation + decodings * decoding
     busy = min(devices, max(1, math.ceil(images / recipe.plan.shard_size)))
     return Cost(
         images=images,

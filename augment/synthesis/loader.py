@@ -16,9 +16,11 @@ from augment.backbones.start import Start, stack
 from augment.dataset.folder import open_folder
 from augment.dataset.manifest import describe_dataset
 from augment.dataset.verify import unfinished
+from augment.images.pixels import to_tensor
+from augment.images.sources import ImageSource
 from augment.inversion.bank import LatentBank, LatentKey
 from augment.mix.draws import Draws, noise_seed
-from augment.mix.method import Material
+from augment.mix.method import Finish, Material, Originals
 from augment.runtime.dealing import deal, dealt_loader
 from augment.runtime.processes import check_shared
 from augment.runtime.profile import profile
@@ -40,6 +42,7 @@ class SynthesisLoader(L.LightningDataModule):
         bank: Where the latents lie.
         keys: Their keys, by class.
         latent_shape: (C, h, w) of one latent.
+        source: Where the real images are, for a method that finishes with them; starts alone need none.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class SynthesisLoader(L.LightningDataModule):
         bank: LatentBank,
         keys: Mapping[int, tuple[LatentKey, ...]],
         latent_shape: tuple[int, int, int],
+        source: ImageSource | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer units than processes
@@ -60,6 +64,7 @@ class SynthesisLoader(L.LightningDataModule):
         self.bank = bank
         self.keys = keys
         self.latent_shape = latent_shape
+        self.source = source
         self.pending: list[int] = []
         self._latent = lru_cache(maxsize=max(1, LATENT_CACHE_BYTES // (4 * math.prod(latent_shape))))(self._load)
 
@@ -92,7 +97,19 @@ class SynthesisLoader(L.LightningDataModule):
         assert self.trainer is not None
         with profile(self.trainer, "mix"):
             starts, records = zip(*(self._sample(s.label, s.index) for s in planned.samples), strict=True)
-            return SynthesisBatch(planned, stack(list(starts)), records)
+            finish = Finish(self.recipe.method, self._originals(planned)) if self.recipe.method.finishes else None
+            return SynthesisBatch(planned, stack(list(starts)), records, finish)
+
+    def _originals(self, planned: PlannedBatch) -> Originals:
+        """The first source of each image, as it was encoded, and its random numbers."""
+        assert self.source is not None
+        recipe, images = self.recipe, []
+        for sample in planned.samples:
+            label, mixture = recipe.mixture(sample.label, sample.index)
+            shot = recipe.few_shot.shots[label][mixture.sources[0] // recipe.draws]
+            images.append(to_tensor(self.source.image(shot), recipe.model.resolution))
+        draws = tuple(Draws(recipe.seed, sample.label, sample.index) for sample in planned.samples)
+        return Originals(torch.stack(images), draws, recipe.few_shot.classes)
 
     def _sample(self, label: int, index: int) -> tuple[Start, dict[str, Any]]:
         """The start of one image, and what is written beside it."""

@@ -105,7 +105,7 @@ def synthesize(
     model.backbone.cast(model.precision)
     model.expect(recipe.sampled_prompts)
     shape = model.backbone.latent_shape
-    loader = SynthesisLoader(recipe, output, overwrite, inverted.bank, inverted.keys, shape)
+    loader = SynthesisLoader(recipe, output, overwrite, inverted.bank, inverted.keys, shape, source)
     writer = ShardWriter(output, recipe.plan.image_format)
     trainer = make_trainer([writer, *progress_bar("synthesize", show_progress)])
 

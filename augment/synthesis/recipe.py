@@ -6,6 +6,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from augment.backbones.abilities import check_abilities
 from augment.backbones.base import PromptKind
 from augment.backbones.tuned import Tuned
 from augment.dataset.shard_writer import Sample
@@ -46,13 +47,18 @@ class Recipe:
         """All of it as JSON holds it: what `dataset.json` calls the configuration."""
         return self.model.describe() | {
             "method": self.method_name,
-            "settings": describe(self.method),
+            "settings": self.settings,
             "mixing": asdict(self.mixing),
             "plan": asdict(self.plan),
             "seed": self.seed,
             "classes": list(self.few_shot.classes),
             "few_shot": [asdict(shot) for shot in self.few_shot.all],
         }
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Of the method; files by what they hold."""
+        return describe(self.method) | self.method.identities()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -160,11 +166,13 @@ def make_recipe(
         seed=seed,
         few_shot=few_shot,
     )
+    check_abilities(method, recipe.method.needs, type(model.backbone).__name__, model.backbone.abilities)
     for label in few_shot.labels:
         recipe.count_sources(label)
     recipe.model.prompts.check(few_shot)
     check_prompts(recipe, model.backbone.prompts)
     check_tuned(recipe, model.backbone.tuned)
+    recipe.method.identities()  # files that are missing are told of now
     if model.backbone.prompts == "class":
         model.backbone.condition(list(recipe.inversion_prompts.values()))
     return recipe

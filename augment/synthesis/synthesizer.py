@@ -12,12 +12,13 @@ from torch import Tensor
 from augment.backbones.base import Backbone, Precision, allow_tf32
 from augment.backbones.start import KEPT_PROMPTS, Sampler, Start, steps_left
 from augment.errors import UserError
-from augment.images.pixels import to_uint8
 from augment.inversion.inversion import Inversion
+from augment.mix.method import Finish
 from augment.runtime.dealing import ReadsItsOwnWeights
 from augment.runtime.numbers import NonNegativeNumber
 from augment.runtime.out_of_memory import Halving
 from augment.runtime.profile import profile
+from augment.synthesis.generated import Generated, to_host
 from augment.synthesis.plan import PlannedBatch
 from augment.synthesis.prompts import read_prompts
 from augment.synthesis.settings import ModelSettings
@@ -30,50 +31,15 @@ class SynthesisBatch:
     planned: PlannedBatch
     start: Start
     records: tuple[dict[str, Any], ...]
+    finish: Finish | None = None
 
     def __len__(self) -> int:
         return len(self.records)
 
     def to(self, device: torch.device) -> Self:
         """The same batch on another device; Lightning calls this."""
-        return replace(self, start=self.start.to(device))
-
-
-def no_numbers(precision: Precision) -> UserError:
-    """What to say when sampling gave NaN."""
-    remedy = "use fp32 for `model.precision`"
-    if precision == "fp32":
-        remedy = "lower `model.guidance`, raise `model.steps`, or check the backbone's weights"
-    return UserError("model.precision", f"sampling gave NaN in {precision}", remedy)
-
-
-@dataclass(frozen=True)
-class Generated:
-    """A batch of images on its way from the device: the program works ahead, and only a reader waits.
-
-    Attributes:
-        pixels: Uint8 [B, H, W, 3] in host memory, complete once `ready` has come.
-        finite: Whether the networks gave numbers.
-        precision: What they computed in.
-        ready: Set by the device; None where everything is done at once.
-    """
-
-    pixels: Tensor
-    finite: Tensor
-    precision: Precision
-    ready: torch.cuda.Event | None
-
-    def wait(self) -> Tensor:
-        """The pixels [B, H, W, 3], once they have arrived.
-
-        Raises:
-            UserError: If the networks gave NaN.
-        """
-        if self.ready is not None:
-            self.ready.synchronize()
-        if not bool(self.finite):
-            raise no_numbers(self.precision)
-        return self.pixels
+        finish = None if self.finish is None else self.finish.to(device)
+        return replace(self, start=self.start.to(device), finish=finish)
 
 
 class Synthesizer(ReadsItsOwnWeights):
@@ -200,7 +166,8 @@ class Synthesizer(ReadsItsOwnWeights):
         left = steps_left(self.steps, strength)
         times = [step.noisy.time for step in self.backbone.schedule(self.steps).steps[-left:]]
         guided = sum(low <= time <= high for time in times) if self.guidance != 1 else 0
-        return (len(times) + guided) * (2 if self.sampler.kind == "midpoint" else 1)
+        more = 2 if "edit" in self.backbone.abilities else 1  # an edit is guided by the image too
+        return (len(times) + more * guided) * (2 if self.sampler.kind == "midpoint" else 1)
 
     def expect(self, prompts: Iterable[str]) -> None:
         """All prompts of the run at hand: what only they need leaves memory early, if there is room for them."""
@@ -224,22 +191,12 @@ class Synthesizer(ReadsItsOwnWeights):
         with profile(self.trainer, "denoise"):
             latents = torch.cat(self.denoising(lambda rows: self._denoise(batch.start.take(rows)), len(batch)))
         with profile(self.trainer, "decode"):
-            parts = self.decoding(lambda rows: self.backbone.decode(latents[rows]), len(batch))
+            parts = self.decoding(lambda rows: self._decode(latents[rows], batch.finish, rows), len(batch))
             return to_host(torch.cat(parts), self.precision)
 
     def _denoise(self, start: Start) -> Tensor:
         return self.backbone.denoise(start, self.steps, self.guidance, self.sampler)  # z_0 [B, C, h, w]
 
-
-def to_host(images: Tensor, precision: Precision) -> Generated:
-    """Images [B, 3, H, W] in [-1, 1] as bytes in host memory, without waiting for the device."""
-    finite = torch.isfinite(images).all()
-    pixels = to_uint8(images).permute(0, 2, 3, 1).contiguous()  # [B, H, W, 3]
-    if images.device.type != "cuda":
-        return Generated(pixels.cpu(), finite.cpu(), precision, None)
-    on_host, flag = (torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in (pixels, finite))
-    on_host.copy_(pixels, non_blocking=True)
-    flag.copy_(finite, non_blocking=True)
-    ready = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-    ready.record()
-    return Generated(on_host, flag, precision, ready)
+    def _decode(self, latents: Tensor, finish: Finish | None, rows: slice) -> Tensor:
+        decode = self.backbone.decode
+        return decode(latents) if finish is None else finish.take(rows)(latents, decode)  # [B, 3, H, W]

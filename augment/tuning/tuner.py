@@ -55,6 +55,9 @@ class Tuner(L.LightningModule):
         if not isinstance(backbone, LatentBackbone):
             remedy = "train it on your images with `augment pretrain` instead"
             raise UserError("backbone", f"{type(backbone).__name__} reads no text and takes no LoRA weights", remedy)
+        if "sample" not in backbone.abilities:
+            problem = f"{type(backbone).__name__} edits images by instruction and learns no class from a few"
+            raise UserError("backbone", problem, "tune a `backbone` that makes images from a prompt")
         self.strict_loading = False  # a checkpoint holds what is trained, not the backbone
         self.backbone = backbone
         self.checkpoint = backbone.checkpoint

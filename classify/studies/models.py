@@ -1,5 +1,6 @@
-"""Which model makes a synthetic set? The study's own, or one with another inversion, or tuned to the set's images."""
+"""Which model makes a synthetic set? The study's own, or one that differs: in its inversion, tuning or backbone."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ def model_of(study: Study, folder: StudyFolder, wanted: WantedSet) -> Synthesize
 
 def bank_of(folder: StudyFolder, wanted: WantedSet) -> Path:
     """Where the latents of a set lie: a bank holds those of one backbone."""
-    if wanted.variant.tuning is None:
+    variant = wanted.variant
+    if variant.backbone is not None:
+        return folder.bank.with_name(folder.bank.name + replace(variant, inversion=None).name)
+    if variant.tuning is None:
         return folder.bank
     return folder.bank.with_name(f"{folder.bank.name}-{tuning_name(wanted)}")
 

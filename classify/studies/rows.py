@@ -39,6 +39,8 @@ class Entry:
         inversion: The settings that differ from those of the study's inversion, such as `{forward_steps: 3}`.
         tuned: The backbone is tuned to the few-shot set of each seed first, as `augment tune` does; the settings that
             differ from its own, `{}` for none. Null uses the backbone as it is.
+        backbone: Makes the row's images in place of the study's, with the settings of its preset: a preset, a name on
+            the Hub, or a folder. `diffusemix` needs one that edits, such as `instruct-pix2pix`.
     """
 
     method: str = "none"
@@ -51,6 +53,7 @@ class Entry:
     filter: str | None = None
     inversion: dict[str, Any] = field(default_factory=dict)
     tuned: dict[str, Any] | None = None
+    backbone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def make_rows(
                 override(mixing, given.mixing, f"row '{name}', mixing"),
                 override(plan, given.plan, f"row '{name}', plan"),
                 given.filter,
-                make_variant(model, given.inversion, given.tuned, name),
+                make_variant(model, given.inversion, given.tuned, name, given.backbone),
             )
         )
     unique([row.name for row in rows], "methods")
@@ -152,7 +155,7 @@ def settings_of(entry: Entry, name: str) -> dict[str, Any]:
         UserError: If the method has no such setting, or cannot take its value.
     """
     if entry.method == "none":
-        if entry.settings or entry.inversion or entry.tuned is not None:
+        if entry.settings or entry.inversion or entry.tuned is not None or entry.backbone is not None:
             raise UserError("methods", f"row '{name}' has settings, but no method", "leave the settings out")
         return {}
     try:
@@ -218,7 +221,8 @@ def unique(names: Sequence[str], argument: str) -> None:
 
 def describe_row(row: Row) -> dict[str, Any]:
     """What decides the results of a row's cells, beside the number of shots."""
-    described = asdict(row) | {"settings": as_noted(row.settings)}
+    files = {} if row.method is None else configure(row.method, row.settings).identities()
+    described = asdict(row) | {"settings": as_noted(row.settings | files), "variant": row.variant.describe()}
     del described["name"], described["shots"]
     if row.variant == Variant():  # as rows were described before there were any
         del described["variant"]

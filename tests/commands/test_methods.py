@@ -12,11 +12,13 @@ import torch
 from conftest import COLOURS, SIDE, Job, run_program, sha256s
 from safetensors import safe_open
 from tiny_families import save_pixel
+from tiny_rivals import save_clip, save_pix2pix
 from torch import Tensor
 
+from augment.backbones.instruct_pix2pix import InstructPix2Pix
 from augment.backbones.pixel import PixelDiffusion
 from augment.backbones.stable_diffusion import StableDiffusion
-from augment.backbones.start import Start
+from augment.backbones.start import Sampler, Start
 from augment.cli import main
 from augment.dataset.manifest import describe_dataset
 from augment.dataset.reader import read_shard
@@ -27,6 +29,7 @@ from augment.images.sources import Digits, ImageFolder
 from augment.inversion.inversion import Inversion
 from augment.mix.draws import Draws
 from augment.mix.registry import METHODS, MethodName
+from augment.mix.single import SDEdit
 from augment.synthesis.pipeline import synthesize
 from augment.synthesis.plan import Plan
 from augment.synthesis.recipe import Recipe, make_recipe
@@ -41,6 +44,25 @@ def model(model_folder: Path) -> Synthesizer:
     return Synthesizer(
         StableDiffusion(str(model_folder)), Inversion(steps=2, warn_psnr=0), steps=4, guidance=2.0, prompt=PROMPT
     )
+
+
+@pytest.fixture(scope="module")
+def editor(tmp_path_factory: pytest.TempPathFactory) -> Synthesizer:
+    """A model that edits by instruction."""
+    backbone = InstructPix2Pix(str(save_pix2pix(tmp_path_factory.mktemp("models") / "pix2pix")))
+    return Synthesizer(backbone, Inversion(steps=2, warn_psnr=0), steps=4, guidance=4.0, sampler=Sampler(eta=1.0))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_clip(tmp_path_factory.mktemp("models") / "clip"))
+
+
+def needs_of(
+    name: MethodName, model: Synthesizer, editor: Synthesizer, clip: str
+) -> tuple[Synthesizer, dict[str, Any]]:
+    """The model that carries a method, and what it must be given."""
+    return (editor if name == "diffusemix" else model), ({"clip": clip} if name == "gif" else {})
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +97,11 @@ def kinds(folder: Path) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_makes_a_dataset(
-    name: MethodName, model: Synthesizer, train_folder: Path, bank: str, tmp_path: Path
+    name: MethodName, model: Synthesizer, editor: Synthesizer, clip: str, train_folder: Path, bank: str, tmp_path: Path
 ) -> None:
-    made = samples(make(model, tmp_path / "out", train_folder, name, bank))
+    carrier, settings = needs_of(name, model, editor, clip)
+    where = bank if carrier is model else str(tmp_path / "bank")
+    made = samples(make(carrier, tmp_path / "out", train_folder, name, where, settings=settings))
     assert {image.shape for image, _ in made} == {(SIDE, SIDE, 3)}
     assert [(record["label"], record["index"]) for _, record in made] == [(c, n) for c in range(3) for n in range(2)]
     count = METHODS[name].sources
@@ -87,7 +111,7 @@ def test_every_method_makes_a_dataset(
             **dict.fromkeys(("index", "label", "seed", "steps"), "int"),
             **dict.fromkeys(("sources", "weights", "soft_labels", "soft_weights"), "list"),
             "guidance": "float",
-            **({"strength": "float"} if METHODS[name].latents == "encoded" else {}),
+            **({"strength": "float"} if isinstance(METHODS[name], SDEdit) else {}),
         }
         assert record["method"] == name
         assert len(record["sources"]) == len(record["weights"]) == (3 if count is None else count)
@@ -234,9 +258,12 @@ def test_a_prompt_without_the_class_cannot_tell_it(name: MethodName, model_folde
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ("text2img", "diff-mix")])
-def test_all_others_work_with_one_prompt_for_all(name: MethodName, model_folder: Path) -> None:
+def test_all_others_work_with_one_prompt_for_all(
+    name: MethodName, model_folder: Path, editor: Synthesizer, clip: str
+) -> None:
     few_shot = choose_few_shot_set(Digits(), 3, 0, ["three"])
-    made = make_recipe(Synthesizer(StableDiffusion(str(model_folder))), few_shot, name)
+    model, settings = needs_of(name, Synthesizer(StableDiffusion(str(model_folder))), editor, clip)
+    made = make_recipe(model, few_shot, name, settings=settings)
     assert made.inversion_prompts == {3: "a digit"}
 
 

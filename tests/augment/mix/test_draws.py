@@ -108,6 +108,13 @@ def test_the_streams_of_an_image() -> None:
     for labels in ([2, 5], [0, 1, 2, 3, 9], range(100)):
         others = [label for label in labels if label != 2]
         assert draws.other_class(labels) == others[np.random.default_rng(stream(5)).integers(len(others))]
+    assert draws.prompt(50) == np.random.default_rng(stream(6)).integers(50)
+    random = np.random.default_rng(stream(7))
+    uniform, normal = draws.perturbations(2, 3)
+    rows = [(random.random(3), random.standard_normal(3)) for _ in range(2)]
+    assert np.allclose(uniform.flatten(1), [row for row, _ in rows]), "float32 of the same numbers"
+    assert np.allclose(normal.flatten(1), [row for _, row in rows])
+    assert draws.pattern().random() == np.random.default_rng(stream(8)).random()
 
 
 def test_the_numbers_are_plain() -> None:

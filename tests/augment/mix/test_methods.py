@@ -18,7 +18,7 @@ from augment.mix.method import Material
 from augment.mix.registry import METHODS, MethodName, configure, describe
 
 CENTROIDS: list[Any] = [f"{norm}/{mean}" for norm in NORMS for mean in MEANS]
-RIVALS = ["nao", "slerp", "norm-lin", "circle", "copy", "tint", "sdedit", "diff-mix", "text2img"]
+RIVALS = ["nao", "slerp", "norm-lin", "circle", "copy", "tint", "sdedit", "diff-mix", "gif", "diffusemix", "text2img"]
 
 
 def material(count: int, weights: list[float] | None = None, index: int = 0, **more: Any) -> Material:

@@ -44,6 +44,14 @@ def test_a_proportion_is_kept_batch_by_batch() -> None:
     assert [[name[0] == "r" for name in drawn[n : n + 5]] for n in range(0, 30, 5)] == [[True] * 3 + [False] * 2] * 6
 
 
+def test_a_share_of_one_leaves_no_real_image() -> None:
+    """What DiffDA-Eval calls total replacement."""
+    batches = Batches(batch_size=5, synthetic_fraction=1.0)
+    batches.check(synthetic=True, processes=1)
+    drawn = names(in_proportion(shuffled(REAL, 0, 0, 1), shuffled(MADE, 0, 0, 1), 5, batches.synthetic_count), 30)
+    assert set(drawn) == {example.name for example in MADE}
+
+
 @pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize(("fraction", "made"), [(0.25, 2), (0.5, 6), (10 / 11, 60)])
 def test_a_pass_over_the_pool_has_each_real_image_once(fraction: float, made: int, lanes: int) -> None:
