@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 from augment.errors import UserError
 from augment.runtime.network import one_try
 from augment.runtime.numbers import NonNegativeNumber, PositiveNumber
+from classify.train.adapt import Adapt, Adapted
 
 
 class Classifier(L.LightningModule):
@@ -33,6 +34,9 @@ class Classifier(L.LightningModule):
         warmup_steps: The learning rate rises over this many optimizer steps.
         label_smoothing: The cross-entropy smooths all labels by this share.
         drop_rate: Rate of the dropout before the head.
+        adapt: Train all weights (`full`), those of the head alone (`head`, a linear probe of a pretrained network), or
+            the head and LoRA weights beside the attention and MLP layers (`lora`). It is saved as one network anyway.
+        rank: Rank of the LoRA weights.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class Classifier(L.LightningModule):
         warmup_steps: NonNegativeInt = 20,
         label_smoothing: ClosedUnitInterval = 0.1,
         drop_rate: ClosedUnitInterval = 0.0,
+        adapt: Adapt = "full",
+        rank: PositiveInt = 16,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -60,7 +66,13 @@ class Classifier(L.LightningModule):
             "label_smoothing": label_smoothing,
             "drop_rate": drop_rate,
         }
+        if adapt != "full":
+            self.description |= {"adapt": adapt} | ({"rank": rank} if adapt == "lora" else {})
+            if not pretrained:
+                problem = f"'{adapt}' keeps the weights of the network, and they are random"
+                raise UserError("model.adapt", problem, "set `model.pretrained`, or train all with full")
         self.network = create_network(name, pretrained, num_classes, drop_rate)
+        self.adapted = Adapted(self.network, adapt, rank)
         self.loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         metrics: dict[str, Metric | MetricCollection] = {
             "top1": MulticlassAccuracy(num_classes, average="micro"),
@@ -108,6 +120,10 @@ class Classifier(L.LightningModule):
     def lr_scheduler_step(self, scheduler: CosineLRScheduler, metric: Any) -> None:
         """timm's schedulers count updates themselves."""
         scheduler.step_update(num_updates=self.global_step)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """What is frozen stays as it is."""
+        self.adapted.train(self.network)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy of one batch."""
@@ -157,7 +173,8 @@ class Classifier(L.LightningModule):
     def save(self, folder: Path, classes: tuple[str, ...], image_size: int, half: bool = False) -> None:
         """Write the network so that `timm.create_model("local-dir:FOLDER", pretrained=True)` loads it."""
         mean, std = self.normalisation()
-        network: Any = self.network.half() if half else self.network
+        network: Any = self.adapted.whole(self.network)
+        network = network.half() if half else network
         # Images as `ClassificationData.test_dataloader` shows them: the whole short side, not the backbone's own crop.
         view = {"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic"}
         size = {"input_size": (3, image_size, image_size), "mean": mean, "std": std}
