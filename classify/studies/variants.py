@@ -1,18 +1,38 @@
-"""What may a row change of the study's model? Its inversion, and a tuning to the few-shot set."""
+"""What may a row change of the study's model? Its inversion, its sampling, and a tuning to the few-shot set."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
+
+from jsonargparse.typing import PositiveInt
 
 from augment.backbones.latent import LatentBackbone
 from augment.backbones.tuned import prompt_for_tuning
 from augment.errors import UserError
 from augment.inversion.inversion import Inversion
 from augment.runtime.fingerprint import fingerprint
+from augment.runtime.numbers import NonNegativeNumber
 from augment.runtime.settings import checked
 from augment.synthesis.synthesizer import Synthesizer
 from augment.tuning.lora import Lora
 from augment.tuning.settings import TuningSettings
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""No settings that differ."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a row may change of how starts become images; None is the model's own.
+
+    Args:
+        steps: Number of steps of the sampler.
+        guidance: Strength of classifier-free guidance; 1 is without.
+    """
+
+    steps: PositiveInt | None = None
+    guidance: NonNegativeNumber | None = None
 
 
 @dataclass(frozen=True)
@@ -22,19 +42,32 @@ class Variant:
     Attributes:
         inversion: In place of the study's own.
         tuning: How the backbone is tuned to the few-shot set of each seed, once for all rows that ask for it.
+        sampling: What differs from the study's own.
     """
 
     inversion: Inversion | None = None
     tuning: TuningSettings | None = None
+    sampling: Sampling = Sampling()  # noqa: RUF009  (frozen)
+
+    def describe(self) -> dict[str, Any]:
+        """As keys of cells and names of sets hold it; the sampling, which came later, only where it differs."""
+        described = asdict(self)
+        if self.sampling == Sampling():
+            del described["sampling"]
+        return described
 
     @property
     def name(self) -> str:
         """Part of a file's name that tells it from others; empty for the study's own model."""
-        return "" if self == Variant() else f"+{fingerprint({'variant': asdict(self)})[:8]}"
+        return "" if self == Variant() else f"+{fingerprint({'variant': self.describe()})[:8]}"
 
 
 def make_variant(
-    model: Synthesizer, inversion: Mapping[str, Any], tuned: Mapping[str, Any] | None, row: str
+    model: Synthesizer,
+    inversion: Mapping[str, Any],
+    tuned: Mapping[str, Any] | None,
+    row: str,
+    sampling: Mapping[str, Any] = NOTHING,
 ) -> Variant:
     """What a row changes, from the settings that differ.
 
@@ -43,6 +76,7 @@ def make_variant(
         inversion: Settings that differ from those of the model's inversion.
         tuned: Settings that differ from `augment tune`'s own; None is without tuning.
         row: Its name, for errors.
+        sampling: Settings that differ from the model's own.
 
     Raises:
         UserError: If one is no setting, has a value that it cannot take, or the backbone cannot be tuned.
@@ -53,7 +87,8 @@ def make_variant(
             given = checked(Inversion, {**vars(model.inversion), **inversion}, f"row '{row}', inversion")
             changed = Inversion(**given)
             model.backbone.check_inversion(changed.kind)
-        return Variant(changed, None if tuned is None else tuning_of(model, tuned, row))
+        sampled = Sampling(**checked(Sampling, sampling, f"row '{row}', sampling"))
+        return Variant(changed, None if tuned is None else tuning_of(model, tuned, row), sampled)
     except UserError as error:
         raise UserError("methods", f"{error.argument}: {error.problem}", error.remedy) from error
 
@@ -94,4 +129,5 @@ def changed_model(model: Synthesizer, variant: Variant, tuned: str | None = None
         else:
             assert isinstance(backbone, LatentBackbone)
             backbone = backbone.with_tuning(tuned)
-    return model.changed(backbone, variant.inversion or model.inversion, prompt)
+    sampling = variant.sampling
+    return model.changed(backbone, variant.inversion or model.inversion, prompt, sampling.steps, sampling.guidance)

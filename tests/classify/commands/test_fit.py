@@ -33,7 +33,7 @@ def test_fit_trains_tests_and_saves(
         main(fit_args(tmp_path / name, train_folder, test_folder, *more))
         results.append(json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")))
     first, again = results
-    accuracies = {"top1", "macro", "ece", "per_class", "confusion"}
+    accuracies = {"top1", "macro", "ece", "log_loss", "per_class", "confusion"}
     manifolds = {f"{name}_tinynet" for name in ("precision", "recall", "density", "coverage")}
     within = {"diversity_tinynet", "diversity_real_tinynet", "nearest_tinynet", "nearest_real_tinynet"}
     distances = {"fd_tinynet", "kd_tinynet", "cosine_tinynet"}
@@ -156,7 +156,7 @@ def test_fit_learns_colours(train_folder: Path, test_folder: Path, tmp_path: Pat
     main(fit_args(tmp_path / "out", train_folder, test_folder, *more))
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert results["top1"] >= 8 / 9
-    assert set(results) == {"top1", "macro", "ece", "per_class", "confusion", "seconds"}
+    assert set(results) == {"top1", "macro", "ece", "log_loss", "per_class", "confusion", "seconds"}
 
 
 def test_fit_refuses_a_dataset_of_another_seed(

@@ -114,7 +114,7 @@ def test_top5_of_five_classes_says_nothing_and_is_left_out() -> None:
     model.network = nn.Identity()
     model.test_step((torch.eye(5), torch.arange(5)), 0)
     model.on_test_epoch_end()
-    assert set(model.results(tuple("abcde"))) == {"top1", "macro", "ece", "per_class", "confusion"}
+    assert set(model.results(tuple("abcde"))) == {"top1", "macro", "ece", "log_loss", "per_class", "confusion"}
 
 
 @pytest.mark.parametrize("scale", [0.02, 1.0, 8.0])
