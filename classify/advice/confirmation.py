@@ -32,26 +32,36 @@ class Confirmed:
         return {"candidates": scores, "ratio": self.ratio}
 
 
-def finalists(outcomes: Sequence[Outcome], folds: int) -> list[Candidate]:
+@dataclass(frozen=True)
+class Finalists:
+    """Who is compared on fresh folds.
+
+    Attributes:
+        winner: Of the search.
+        simple: The best candidate without synthetic images, which may be the winner, or real images alone.
+        candidates: Real images alone, these two, and the best plain method; each once.
+    """
+
+    winner: Candidate
+    simple: Candidate
+    candidates: tuple[Candidate, ...]
+
+
+def finalists(outcomes: Sequence[Outcome], folds: int) -> Finalists:
     """Who is compared on fresh folds.
 
     Args:
         outcomes: Of the search; real images alone come first.
         folds: Of the search; a candidate that was run on fewer cannot win.
-
-    Returns:
-        Real images alone, the winner, the best candidate without synthetic images and the best plain method; fewer
-        where these are the same.
     """
     real = outcomes[0].scores
     whole = [one for one in outcomes if len(one.scores) == folds and not one.stopped]
     ranked = sorted(whole, key=lambda one: one.excess(real))
-    best = [
-        next((one.candidate for one in ranked if wanted(one.candidate)), None)
-        for wanted in (lambda _: True, lambda one: not one.is_synthetic, lambda one: one.is_plain)
-    ]
-    chosen = {one.name: one for one in (outcomes[0].candidate, *best) if one is not None}
-    return list(chosen.values())
+    names = [one.candidate for one in ranked]
+    winner, simple = names[0], next(one for one in names if not one.is_synthetic)
+    plain = [one for one in names if one.is_plain][:1]
+    chosen = {one.name: one for one in (outcomes[0].candidate, winner, simple, *plain)}
+    return Finalists(winner, simple, tuple(chosen.values()))
 
 
 def confirm(

@@ -9,7 +9,7 @@ from augment.runtime.claim import check_outside, kept_to_this_process
 from classify.advice.bench import Bench
 from classify.advice.budget import HOUR, Budget, Pace
 from classify.advice.candidates import first_candidates, plain
-from classify.advice.confirmation import Confirmed, confirm, finalists
+from classify.advice.confirmation import Confirmed, Finalists, confirm, finalists
 from classify.advice.folder import AdviceFolder
 from classify.advice.folds import Fold, make_folds
 from classify.advice.preflight import check_images, check_settings, possible
@@ -28,7 +28,8 @@ class Findings:
         advisor: Its settings, the space without what cannot be done.
         folder: Where all of it lies.
         outcomes: Of the candidates, in the order in which they were tried; real images alone come first.
-        confirmed: What the finalists scored on fresh folds.
+        finalists: Who was compared on fresh folds.
+        confirmed: What they scored there.
         folds: Of the search.
         left_out: What the space named and cannot be done, with the reason.
         groups: Near-duplicates that stand together: names of images, two or more in each group.
@@ -38,6 +39,7 @@ class Findings:
     advisor: Advisor
     folder: AdviceFolder
     outcomes: list[Outcome]
+    finalists: Finalists
     confirmed: Confirmed
     folds: int
     left_out: dict[str, str]
@@ -70,10 +72,10 @@ def search_and_confirm(advisor: Advisor) -> Findings:
         proposals = Proposals(folder.journal, space, first_candidates(space), advisor.seed)
         outcomes = Search(bench, proposals, searched, budget, pace, len(fresh), say).run()
         chosen = finalists(outcomes, len(searched))
-        confirmed = confirm(bench, chosen, fresh, budget, say)
+        confirmed = confirm(bench, chosen.candidates, fresh, budget, say)
         budget.note()
         folder.write_confirmed(confirmed.describe() | {"search": [described(one, outcomes[0]) for one in outcomes]})
-    return Findings(bench.advisor, folder, outcomes, confirmed, len(searched), left_out, groups, budget.spent)
+    return Findings(bench.advisor, folder, outcomes, chosen, confirmed, len(searched), left_out, groups, budget.spent)
 
 
 def folds_of(advisor: Advisor) -> tuple[list[Fold], list[Fold], list[list[str]]]:

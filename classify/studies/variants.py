@@ -47,7 +47,7 @@ class Variant:
 
     inversion: Inversion | None = None
     tuning: TuningSettings | None = None
-    sampling: Sampling = Sampling()  # noqa: RUF009  (frozen)
+    sampling: Sampling = Sampling()
 
     def describe(self) -> dict[str, Any]:
         """As keys of cells and names of sets hold it; the sampling, which came later, only where it differs."""
