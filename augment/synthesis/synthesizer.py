@@ -136,11 +136,8 @@ class Synthesizer(ReadsItsOwnWeights):
         if self.inversion.kind != "null-text":
             return
         if self.inversion.precision != "fp32":
-            raise UserError(
-                "inversion.precision",
-                f"null-text optimises in fp32, not in {self.inversion.precision}",
-                "use fp32 for `inversion.precision`",
-            )
+            problem = f"null-text optimises in fp32, not in {self.inversion.precision}"
+            raise UserError("inversion.precision", problem, "use fp32 for `inversion.precision`")
         if self.sampler.kind != "first-order" or self.inversion.steps != self.steps:
             raise UserError(
                 "inversion.steps",

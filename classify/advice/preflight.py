@@ -117,5 +117,12 @@ def reason_against(bench: Bench, fold: Fold, given: dict[str, Any]) -> str:
     try:
         bench.check(candidate_of(bench.advisor.space, lambda name, choices: values[name]), fold)
     except UserError as error:
-        return f"{error.problem}; {error.remedy}"
+        return why(error)
     return ""
+
+
+def why(error: UserError) -> str:
+    """What a mistake says, without the row that it was met in."""
+    while isinstance(error.__cause__, UserError):
+        error = error.__cause__
+    return f"{error.problem} ({error.remedy})"

@@ -91,9 +91,12 @@ def folds_of(advisor: Advisor) -> tuple[list[Fold], list[Fold], list[list[str]]]
     searched, fresh = make_folds(members, groups, each, (each * advisor.repeats, advisor.confirm), advisor.seed)
     named = [[members.all[place].name for place in group] for group in groups if len(group) > 1]
     if not searched or not fresh:
-        together = f" ({', '.join(named[0])} are nearly the same)" if named else ""
-        problem = f"these images have no two folds that hold out some of each class{together}"
-        raise UserError("source", problem, "add images that differ more")
+        raise UserError("shots", "these images can be dealt in one way only", "add images, so that folds differ")
+    held = {shot.label for fold in searched for shot in fold.held}
+    for label in members.labels:
+        if label not in held:
+            problem = f"the images of class '{members.classes[label]}' are nearly the same: none can be held out alone"
+            raise UserError("source", problem, "add images that differ more")
     return searched, fresh, named
 
 

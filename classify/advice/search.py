@@ -9,6 +9,7 @@ from classify.advice.bench import Bench, CandidateFailed, Score
 from classify.advice.budget import Budget, Pace
 from classify.advice.candidates import Candidate
 from classify.advice.folds import Fold
+from classify.advice.preflight import why
 from classify.advice.proposals import Decided, Proposal, Proposals
 from classify.advice.space import NONE
 
@@ -115,7 +116,7 @@ class Search:
         except UserError as error:
             if candidate.name == NONE:
                 raise
-            return f"{error.argument}: {error.problem}"
+            return why(error)
         if not decided:
             return ""
         # If it wins, it is run on the fresh folds too.

@@ -65,7 +65,7 @@ def grounds(verdict: Verdict) -> str:
         f"On {verdict.folds} fresh folds, which played no part in the choice, '{name}' changed the log-loss of "
         f"held-out images by {loss(verdict.log_loss[name])} against real images alone (less is better)"
     )
-    if verdict.versus is not None:
+    if verdict.versus is not None and verdict.simple != BASELINE:
         text += f", and the winner '{verdict.winner}' by {loss(verdict.versus)} against '{verdict.simple}'"
     return text + "."
 
@@ -85,9 +85,23 @@ def price(findings: Findings, name: str) -> str:
     known = [score.synthesize for score in scores if score.synthesize is not None]
     if not known:
         return "an unknown time, since the sets were made in several runs"
-    hours = sum(known) / len(known) / HOUR
-    unit = "GPU-hours" if scores[0].unit == "device" else "hours of one processor core"
-    return f"about {hours:.2g} {unit}"
+    seconds = sum(known) / len(known)
+    if scores[0].unit == "device":
+        return f"about {seconds / HOUR:.2g} GPU-hours"
+    return f"about {in_words(seconds)} of one processor core"
+
+
+def in_words(seconds: float) -> str:
+    """A time in the unit that fits it."""
+    for unit, size in (("hours", HOUR), ("minutes", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def shown(name: str) -> str:
+    """What a candidate is called for people."""
+    return "real images alone" if name == BASELINE else name
 
 
 def spent(findings: Findings) -> str:
@@ -96,5 +110,5 @@ def spent(findings: Findings) -> str:
     given_up = sum(one.stopped for one in findings.outcomes)
     return (
         f"{run} candidates were run on up to {findings.folds} folds, {given_up} of them given up early as worse; "
-        f"all of it took {findings.seconds / HOUR:.2g} of the {findings.advisor.hours:g} hours."
+        f"all of it took {in_words(findings.seconds)} of the {in_words(findings.advisor.hours * HOUR)} that were given."
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from classify.advice.search import Outcome
+from classify.report.advice_answer import shown
 from classify.report.figures import BLUE, DARK, GREY, ORANGE, finish, plt
 from classify.report.statistics import Comparison
 from classify.report.wording import points, rounded
@@ -48,6 +49,7 @@ def finalists_figure(
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right", "left"]].set_visible(False)
     left.set_yticks(range(len(accuracy)), list(accuracy))
+    right.tick_params(axis="y", length=0)
     left.set_xlabel("accuracy against real images alone, points (right is better)")
     right.set_xlabel("log-loss against real images alone (left is better)")
     figure.savefig(path, dpi=130)
@@ -73,7 +75,7 @@ def course_figure(path: Path, outcomes: Sequence[Outcome]) -> None:
     axes.plot([], [], "o", color=BLUE, label="with synthetic images")
     axes.plot([], [], "o", color=DARK, mfc="white", label="given up early")
     axes.axhline(0, color="black", lw=1)
-    axes.set_xticks(range(len(run)), [one.candidate.name for one in run], rotation=60, ha="right", fontsize=8)
+    axes.set_xticks(range(len(run)), [shown(one.candidate.name) for one in run], rotation=60, ha="right", fontsize=8)
     axes.set_ylabel("log-loss against real images alone (lower is better)")
     axes.legend(fontsize=8, frameon=False, loc="best")
     finish(figure, axes, path)

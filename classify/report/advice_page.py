@@ -7,7 +7,7 @@ from typing import Any
 
 from classify.advice.bench import Score
 from classify.advice.run import Findings
-from classify.report.advice_answer import answer, grounds, more_images, price, spent
+from classify.report.advice_answer import answer, grounds, more_images, price, shown, spent
 from classify.report.advice_figures import course_figure, finalists_figure
 from classify.report.figures import synthetic_grid
 from classify.report.pages import Page, Picture, Section, Table, Value, render
@@ -23,7 +23,7 @@ ROWS = 4
 
 TERMS = (
     "A fold trains on some of the images and is judged by the others, which are real and were held out; no test image "
-    "was touched. Near-duplicates stand in one fold. Synthetic images of a fold are made from its training images alone.",
+    "was touched. Near-duplicates stand in one fold. Synthetic images of a fold are made from its training images.",
     "Log-loss is the mean of -log(probability given to the true class): 0 is perfect. It decides, since it tells more "
     "of few images than accuracy, which only counts hits.",
     "The winner of a search was lucky too. So it was compared with simpler candidates on fresh folds that played no "
@@ -78,8 +78,8 @@ def first_figure(findings: Findings, verdict: Verdict) -> Picture | None:
     file = findings.folder.figure("finalists")
     finalists_figure(findings.folder.path / file, verdict.accuracy, verdict.log_loss, verdict.visible)
     caption = (
-        f"Each finalist against real images alone on {verdict.folds} fresh folds, with its 95 % interval. Filled: shown "
-        "by the log-loss, corrected for all of them. Hollow: may be chance."
+        f"Each finalist against real images alone on {verdict.folds} fresh folds, with its 95 % interval. Filled: "
+        "shown by the log-loss, corrected for all of them. Hollow: may be chance."
     )
     return Picture(file, "Do they help?", caption)
 
@@ -112,21 +112,28 @@ def sections(findings: Findings, verdict: Verdict, commands: Sequence[str]) -> I
     yield Section("What was tried", (), (("", search_table(findings)),), (picture,))
     dropped = {one.candidate.name: one.dropped for one in findings.outcomes if one.dropped} | findings.left_out
     if dropped:
-        rows = tuple((Value(name, name), Value(reason)) for name, reason in dropped.items())
-        yield Section("What was left out", (), (("", Table(("of the space", "why"), rows)),))
+        yield Section("What was left out", tuple(f"{name}: {reason}" for name, reason in dropped.items()))
     yield Section("How to read this", TERMS)
 
 
 def finalists_table(findings: Findings, verdict: Verdict) -> Table:
     """Scores of the finalists on fresh folds, and what they differ by from real images alone."""
-    head = ("candidate", "accuracy, %", "log-loss", "accuracy, points", "log-loss, change", "p", "cost of its images")
+    head = (
+        "candidate",
+        "↑ accuracy, %",
+        "↓ log-loss",
+        "↑ accuracy, gain",
+        "↓ log-loss, change",
+        "p",
+        "its images cost",
+    )
     rows = []
     for name, scores in findings.confirmed.scores.items():
         gain, change = verdict.accuracy.get(name), verdict.log_loss.get(name)
         synthetic = any(score.dataset is not None for score in scores)
         rows.append(
             (
-                Value(name, name),
+                Value(shown(name), name),
                 Value(f"{100 * mean(scores, 'accuracy'):.1f}", mean(scores, "accuracy")),
                 Value(f"{mean(scores, 'log_loss'):.3f}", mean(scores, "log_loss")),
                 Value("–") if gain is None else Value(points(gain.change), gain.change.mean),
@@ -134,7 +141,8 @@ def finalists_table(findings: Findings, verdict: Verdict) -> Table:
                 Value(price(findings, name) if synthetic else "free"),
             )
         )
-    return Table(head, tuple(rows))
+    notes = ("Gain in points of accuracy, and change of the log-loss, against real images alone, with 95 % intervals.",)
+    return Table(head, tuple(rows), notes)
 
 
 def difference(change: Comparison | None) -> tuple[Value, Value]:
@@ -157,7 +165,7 @@ def search_table(findings: Findings) -> Table:
         name = one.candidate.name
         rows.append(
             (
-                Value(name, name, strong=one.candidate == findings.finalists.winner),
+                Value(shown(name), name, strong=one.candidate == findings.finalists.winner),
                 Value(f"{one.excess(real):+.3f}", one.excess(real)),
                 Value(f"{100 * gain:+.1f}", gain),
                 Value(f"{len(scores)} of {findings.folds}", float(len(scores))),
@@ -165,7 +173,7 @@ def search_table(findings: Findings) -> Table:
             )
         )
     notes = ("Means over the folds of the search, against real images alone on the same folds. Bold: the winner.",)
-    return Table(("candidate", "log-loss", "accuracy, points", "folds", "course"), tuple(rows), notes)
+    return Table(("candidate", "↓ log-loss", "↑ accuracy, points", "folds", "course"), tuple(rows), notes)
 
 
 def mean(scores: Sequence[Score], what: str) -> float:
