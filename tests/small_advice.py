@@ -13,7 +13,7 @@ SPACE = {"policies": {"mixup": {"mixup": 0.2}}, "methods": ["fix/chm", "text2img
 
 
 def advisor(output: Path, model: Path, images: Path, **changes: Any) -> classify.Advisor:
-    """The settings of a search of real images alone, Mixup and a mixture of latents, on three folds and two fresh ones."""
+    """The settings of a search of real images alone, Mixup and a mixture, on three folds and two fresh ones."""
     backbone = augment.StableDiffusion(str(model))
     inversion = augment.Inversion(steps=2, warn_psnr=0)
     small: dict[str, Any] = {

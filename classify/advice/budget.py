@@ -20,8 +20,17 @@ from classify.studies.runner import Runner
 from classify.studies.synthesis import recipe_of
 from classify.studies.variants import changed_model
 
-PROBES = (2, 8)
+PROBES = (2, 12)
 """Optimizer steps of the two trainings that are timed: what they differ by is the pace, the rest is the start."""
+
+OF_CONFIRMATION = 0.4
+"""Share of the time that the confirmation may take; where that is too little for all fresh folds, fewer are taken."""
+
+FINALISTS = 3
+"""That are reckoned with: real images alone, the winner and a simpler one."""
+
+LEAST_FRESH = 3
+"""Fresh folds, however little time there is; of fewer nothing can be told."""
 
 BACKWARD = 3.0
 """A training step costs about so many times what calling the network does (Kaplan et al. 2020, section 2.1)."""
@@ -77,9 +86,15 @@ class Pace:
     known: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._probe(1)  # the first training also waits for what is loaded once
         short, longer = (self._probe(steps) for steps in PROBES)
         step = max(longer - short, 0.0) / (PROBES[1] - PROBES[0])
         self.training = longer + step * max(self.bench.advisor.steps - PROBES[1], 0)
+
+    def affordable(self, fresh: int, hours: float) -> int:
+        """How many of the fresh folds there is time for."""
+        fold = FINALISTS * self.training
+        return min(fresh, max(LEAST_FRESH, int(OF_CONFIRMATION * hours * HOUR / fold)))
 
     def _probe(self, steps: int) -> float:
         with TemporaryDirectory() as folder:

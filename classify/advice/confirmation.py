@@ -74,7 +74,7 @@ def confirm(
     """
     scores: dict[str, list[Score]] = {one.name: [] for one in candidates}
     done: list[Fold] = []
-    for fold in folds:
+    for fold in folds if len(candidates) > 1 else ():
         begun = budget.spent
         found = {one.name: bench.score(one, fold) for one in candidates}
         for name, score in found.items():

@@ -68,6 +68,7 @@ def search_and_confirm(advisor: Advisor) -> Findings:
         folder.write_left_out(left_out)
         bench = Bench(replace(advisor, space=space), folder)
         pace = Pace(bench, searched[0])
+        fresh = fresh[: pace.affordable(len(fresh), advisor.hours)]
         check_budget(bench, pace, len(searched), len(fresh))
         proposals = Proposals(folder.journal, space, first_candidates(space), advisor.seed)
         outcomes = Search(bench, proposals, searched, budget, pace, len(fresh), say).run()

@@ -31,6 +31,11 @@ def answer(findings: Findings, verdict: Verdict) -> str:
 def unseen(findings: Findings, verdict: Verdict) -> str:
     """That nothing was shown, how small a difference could have been, and what to do all the same."""
     shots = findings.advisor.most_shots
+    if verdict.folds == 0:
+        run = sum(bool(one.scores) for one in findings.outcomes)
+        if run == 1:
+            return "There was time for real images alone and for nothing to compare them with: give more --hours."
+        return f"Of {run} candidates real images alone were the best in the search. Keep to real images alone."
     size = rough([100 * verdict.visible])
     images = f"With {shots} images per class"
     if size is None:
@@ -47,7 +52,7 @@ def unseen(findings: Findings, verdict: Verdict) -> str:
 def more_images(verdict: Verdict) -> str:
     """What more images would allow: the spread over folds falls with the root of the images that they hold out."""
     sizes = [rough([100 * verdict.visible / math.sqrt(times)]) for times in (2, 4)]
-    if None in sizes or verdict.visible >= 1:
+    if verdict.folds == 0 or None in sizes or verdict.visible >= 1:
         return "More images per class, or more fresh folds (--confirm), would allow to see smaller differences."
     return (
         f"The smallest gain that could have been found is about {rough([100 * verdict.visible])} points of accuracy. "

@@ -103,7 +103,8 @@ def sections(findings: Findings, verdict: Verdict, commands: Sequence[str]) -> I
     """What stands below the answer."""
     steps = [f"{n}. {command}" for n, command in enumerate(commands, 1)]
     yield Section("What to do now", ("These commands make what is recommended, from all images:", *steps))
-    yield Section("The finalists on fresh folds", (), (("", finalists_table(findings, verdict)),))
+    if verdict.folds:
+        yield Section("The finalists on fresh folds", (), (("", finalists_table(findings, verdict)),))
     file = findings.folder.figure("course")
     course_figure(findings.folder.path / file, findings.outcomes)
     picture = Picture(

@@ -55,6 +55,8 @@ def decide(confirmed: Confirmed, winner: str, simple: str) -> Verdict:
         simple: The best candidate of the search without synthetic images.
     """
     scores, ratio = confirmed.scores, confirmed.ratio
+    if not scores[BASELINE]:
+        return Verdict("unseen", BASELINE, winner, simple, {}, {}, None, float("nan"), 0)
     others = [name for name in scores if name != BASELINE]
     accuracy = {name: versus(scores[name], scores[BASELINE], "accuracy", ratio) for name in others}
     log_loss = corrected({name: versus(scores[name], scores[BASELINE], "log_loss", ratio) for name in others})

@@ -180,7 +180,7 @@ def train_and_save(
     check_folder(output, "output")
     check_trains(trainer)
     check_synthetic_settings(data, measured)
-    config = describe_fit(model, data, trainer, measured | {"half": half} | ({"untested": True} if untested else {}))
+    config = describe_fit(model, data, trainer, measured | {"half": half}, untested)
     if trainer.is_global_zero:  # the others may come when it has begun to write
         check_configuration(output, MANIFEST, "classifier", config, "choose another `output`")
     model.check_size(data.batches.image_size)

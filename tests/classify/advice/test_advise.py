@@ -27,7 +27,7 @@ def scores(folder: Path) -> dict[str, list[int]]:
 def test_candidates_are_compared_on_the_same_folds_and_confirmed_on_fresh_ones(finished: Path) -> None:
     assert scores(finished) == {"none": [0, 1, 2], "mixup": [0, 1, 2], "fix/chm": [0, 1, 2]}
     confirmed = told(finished)["confirmed"]
-    assert list(confirmed["candidates"])[0] == "none"
+    assert next(iter(confirmed["candidates"])) == "none"
     for found in confirmed["candidates"].values():
         assert [score["fold"] for score in found] == [3, 4]
     assert confirmed["ratio"] == pytest.approx(1 / 2)  # one of three images of each class is held out
@@ -138,7 +138,7 @@ def test_a_tuned_recipe_is_tuned_first(copy: Path, model_folder: Path, train_fol
     commands = write_files(changed, "sdedit", {})
     assert [command.split()[1] for command in commands] == ["tune", "synthesize", "fit"]
     for command in commands[:2]:
-        program, name, *words = command.split()
+        _program, name, *words = command.split()
         augment.cli.main([name, *words, "--trainer.accelerator", "cpu"])
     assert read_manifest(copy / "dataset")["config"]["method"] == "sdedit"
 
