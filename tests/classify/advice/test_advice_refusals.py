@@ -92,9 +92,9 @@ def test_settings_that_cannot_work(
 
 def test_another_search_is_not_written_over(finished: Path, model_folder: Path, train_folder: Path) -> None:
     with pytest.raises(
-        UserError, match=r"holds a search for advice of another configuration \(seed: 0 there, 1 here\)"
+        UserError, match=r"holds a search for advice of another configuration \(steps: 3 there, 4 here\)"
     ):
-        search_and_confirm(advisor(finished, model_folder, train_folder, seed=1))
+        search_and_confirm(advisor(finished, model_folder, train_folder, steps=4))
 
 
 def test_the_output_must_not_lie_among_the_images(model_folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from small_advice import advisor, told
+from conftest import SIDE
+from small_advice import SPACE, advisor, told
 
 import augment.cli
 import classify
@@ -14,7 +15,6 @@ import classify.cli
 from augment.dataset.manifest import read_manifest
 from classify.advice.bench import Bench, Score
 from classify.advice.candidates import plain
-from classify.advice.folder import AdviceFolder
 from classify.advice.run import search_and_confirm
 from classify.report.advice_files import write_files
 
@@ -46,10 +46,10 @@ def test_latents_are_made_once_for_all_folds(finished: Path) -> None:
     assert len(list((finished / "trials" / "bank").glob("*.safetensors"))) == 9
 
 
-def test_what_the_backbone_cannot_do_is_left_out_with_the_reason(model_folder: Path, finished: Path) -> None:
+def test_what_cannot_be_done_is_left_out_with_the_reason(finished: Path) -> None:
     left_out = told(finished)["left_out"]
-    assert "text2img" in left_out
-    assert "reads none" in left_out["text2img"] or "same for all" in left_out["text2img"]
+    assert left_out["sources 5"].startswith("5 is greater than the 2 shots of class 'blue sky'")
+    assert left_out["forward_steps 3"].startswith("3 is more than the 2 steps of the inversion")
 
 
 def test_the_page_holds_its_pictures_and_is_told_as_markdown_too(finished: Path) -> None:
@@ -75,7 +75,7 @@ class KilledError(BaseException):
     """In place of SIGKILL: nothing in between may answer it."""
 
 
-@pytest.mark.parametrize("after", [1, 4, 9])
+@pytest.mark.parametrize("after", [4, 9])
 def test_a_killed_search_goes_on_to_the_same_answer(
     finished: Path, model_folder: Path, train_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -83,7 +83,7 @@ def test_a_killed_search_goes_on_to_the_same_answer(
 
     def mortal(self: Bench, candidate: Any, fold: Any) -> Score:
         calls.append(candidate)
-        if len(calls) > after + 2:  # the first two are the probes
+        if len(calls) > after + 3:  # the first three are the probes
             raise KilledError
         return score(self, candidate, fold)
 
@@ -149,7 +149,42 @@ def _with(settings: classify.Advisor, space: classify.Space) -> classify.Advisor
     )
 
 
-def test_the_command_goes_on_if_it_is_told_to(copy: Path, model_folder: Path, train_folder: Path) -> None:
-    """Its options make the same settings as Python's, so that the folder is taken as it is."""
-    found = AdviceFolder(copy).description()["config"]
-    assert advisor(copy, model_folder, train_folder).describe() == found
+def test_the_command_reads_what_python_is_given_and_goes_on_if_it_is_told_to(
+    copy: Path, model_folder: Path, train_folder: Path, tmp_path: Path
+) -> None:
+    """Its options make the same settings as Python's, so that the folder is taken as it is; then it makes the rest."""
+    model = {
+        "class_path": "augment.synthesis.synthesizer.Synthesizer",
+        "init_args": {
+            "backbone": {
+                "class_path": "augment.backbones.stable_diffusion.StableDiffusion",
+                "init_args": {"model": str(model_folder)},
+            },
+            "prompt": "a photo of a {class}",
+            "steps": 2,
+            "inversion": {"steps": 2, "warn_psnr": 0},
+        },
+    }
+    config = {
+        "output": str(copy),
+        "synthesizer": model,
+        "classifier": {"name": "test_resnet", "warmup_steps": 2},
+        "source": {
+            "class_path": "augment.images.sources.ImageFolder",
+            "init_args": {"path": str(train_folder)},
+        },
+        "hours": 1,
+        "shots": 3,
+        "repeats": 1,
+        "confirm": 2,
+        "steps": 3,
+        "candidates": 3,
+        "space": SPACE,
+        "plan": {"batch_size": 6, "shard_size": 6},
+        "batches": {"batch_size": 6, "image_size": SIDE},
+    }
+    file = tmp_path / "advise.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    classify.cli.main(["advise", "--config", str(file), "--then"])
+    assert (copy / "classifier" / "classifier" / "model.safetensors").is_file()
+    assert "Command: <code>classify advise --config" in (copy / "advice.html").read_text(encoding="utf-8")
