@@ -86,7 +86,7 @@ class Pace:
     known: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._probe(1)  # the first training also waits for what is loaded once
+        self._probe(PROBES[0])  # the first training also waits for what is loaded once
         short, longer = (self._probe(steps) for steps in PROBES)
         step = max(longer - short, 0.0) / (PROBES[1] - PROBES[0])
         self.training = longer + step * max(self.bench.advisor.steps - PROBES[1], 0)

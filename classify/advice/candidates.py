@@ -64,7 +64,7 @@ class Candidate:
         steps = {} if (number := given.pop("steps")) is None else {"steps": number}
         guidance = {} if (strength := given.pop("guidance")) is None else {"guidance": strength}
         forward = {"forward_steps": number} if (number := given.pop("forward_steps", 0)) else {}
-        mixing = {name: given.pop(name) for name in ("sources", "concentration") if name in given}
+        mixing: dict[str, Any] = {name: given.pop(name) for name in ("sources", "concentration") if name in given}
         settings = {last(name): value for name, value in given.items()}
         return Entry(
             self.method,

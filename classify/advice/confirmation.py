@@ -26,6 +26,11 @@ class Confirmed:
     scores: dict[str, list[Score]]
     ratio: float
 
+    @property
+    def folds(self) -> int:
+        """Fresh folds that they were compared on."""
+        return max(len(found) for found in self.scores.values())
+
     def describe(self) -> dict[str, Any]:
         """As JSON holds it."""
         scores = {name: [asdict(score) for score in found] for name, found in self.scores.items()}

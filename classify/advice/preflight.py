@@ -12,7 +12,7 @@ from classify.advice.candidates import candidate_of, parameters, plain
 from classify.advice.folds import Fold
 from classify.advice.settings import Advisor
 from classify.advice.space import NONE, Space
-from classify.train.classifier import Classifier
+from classify.studies.rows import make_contenders
 
 SAFE = (
     "what is known to be safe without it: real images alone with RandAugment, `classify fit --policy rand-m9-mstd0.5`"
@@ -45,12 +45,15 @@ def check_settings(advisor: Advisor) -> None:
     check_folder(advisor.output_path, "output")
     if advisor.folds < 2:
         raise UserError("folds", "1 fold would hold out all images", "give 2 or more")
-    if unknown := [method for method in advisor.space.methods if method not in METHODS]:
-        raise UserError("space.methods", f"there is no '{unknown[0]}'", f"choose from {', '.join(METHODS)}")
+    named = [("methods", method) for method in advisor.space.methods]
+    named += [("settings", method) for method in advisor.space.settings]
+    if unknown := [(where, method) for where, method in named if method not in METHODS]:
+        raise UserError(f"space.{unknown[0][0]}", f"there is no '{unknown[0][1]}'", f"choose from {', '.join(METHODS)}")
     for name, choices in lists(advisor.space):
         if not choices:
             raise UserError(f"space.{name}", "an empty list leaves nothing to choose", "give the plain value alone")
-    Classifier(len(advisor.images.classes), **advisor.classifier).check_size(advisor.batches.image_size)
+    (contender,) = make_contenders({"classifier": advisor.classifier}, shots=[2])
+    contender.build(len(advisor.images.classes)).check_size(advisor.batches.image_size)
 
 
 def lists(space: Space) -> Iterator[tuple[str, Sequence[Any]]]:
@@ -106,8 +109,9 @@ def without_impossible(bench: Bench, fold: Fold, name: str) -> tuple[Space, dict
             reasons[f"{parameter} {value}"] = reason
         else:
             kept.append(value)
-    left = {one: choices[one] for one in kept} if isinstance(choices, dict) else kept
-    return replace(space, **{name: left}), reasons
+    left: Any = {one: choices[one] for one in kept} if isinstance(choices, dict) else kept
+    changed: dict[str, Any] = {name: left}
+    return replace(space, **changed), reasons
 
 
 def reason_against(bench: Bench, fold: Fold, given: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from classify.advice.folder import AdviceFolder
 from classify.advice.folds import Fold, make_folds
 from classify.advice.preflight import check_images, check_settings, possible
 from classify.advice.proposals import Proposals
-from classify.advice.search import Outcome, Search
+from classify.advice.search import Outcome, Search, outcomes_of
 from classify.advice.settings import Advisor
 from classify.advice.space import NONE
 from classify.studies.terminal import say
@@ -67,15 +67,22 @@ def search_and_confirm(advisor: Advisor) -> Findings:
         space, left_out = possible(Bench(advisor, folder), smallest)
         folder.write_left_out(left_out)
         bench = Bench(replace(advisor, space=space), folder)
-        pace = Pace(bench, searched[0])
-        fresh = fresh[: pace.affordable(len(fresh), advisor.hours)]
-        check_budget(bench, pace, len(searched), len(fresh))
         proposals = Proposals(folder.journal, space, first_candidates(space), advisor.seed)
-        outcomes = Search(bench, proposals, searched, budget, pace, len(fresh), say).run()
+        asked = {"hours": advisor.hours, "most": advisor.candidates}
+        before = folder.confirmed()
+        if before is not None and asked.items() <= before.items():
+            fresh = fresh[: before["fresh"]]  # all of it was done, and is read back
+        else:
+            pace = Pace(bench, searched[0])
+            fresh = fresh[: pace.affordable(len(fresh), advisor.hours)]
+            check_budget(bench, pace, len(searched), len(fresh))
+            Search(bench, proposals, searched, budget, pace, len(fresh), say).run()
+        outcomes = outcomes_of(bench, proposals, searched)
         chosen = finalists(outcomes, len(searched))
         confirmed = confirm(bench, chosen.candidates, fresh, budget, say)
         budget.note()
-        folder.write_confirmed(confirmed.describe() | {"search": [described(one, outcomes[0]) for one in outcomes]})
+        told = [described(one, outcomes[0]) for one in outcomes]
+        folder.write_confirmed(confirmed.describe() | asked | {"search": told, "fresh": confirmed.folds})
     return Findings(bench.advisor, folder, outcomes, chosen, confirmed, len(searched), left_out, groups, budget.spent)
 
 

@@ -15,7 +15,7 @@ from classify.advice.space import NONE
 
 log = logging.getLogger(__name__)
 
-IN_A_ROW = 25
+IN_A_ROW = 15
 """Proposals that are known, cannot be run or take too long, after which the search has nothing left to try."""
 
 KNOWN = "was tried before"
@@ -65,7 +65,7 @@ class Search:
     fresh: int
     tell: Callable[[str], None]
 
-    def run(self) -> list[Outcome]:
+    def run(self) -> None:
         """Try candidates until time, number or ideas run out.
 
         Raises:
@@ -84,17 +84,6 @@ class Search:
             else:
                 idle = 0 if self._try(proposal, decided) else idle + 1
             decided = self.proposals.decided()
-        return self.outcomes()
-
-    def outcomes(self) -> list[Outcome]:
-        """What became of all candidates so far, without those that were proposed twice."""
-        folds = {fold.number: fold for fold in self.folds}
-        found = []
-        for one in self.proposals.decided():
-            if one.dropped != KNOWN:
-                scores = {number: self.bench.score(one.candidate, folds[number]) for number in one.folds}
-                found.append(Outcome(one.candidate, {} if one.dropped else scores, one.stopped, one.dropped))
-        return found
 
     def _costs(self, candidate: Candidate) -> float:
         return self.pace.seconds(candidate, len(self.folds))
@@ -152,6 +141,18 @@ class Search:
         how = f"given up after {len(excess)} folds" if stopped else f"{len(excess)} folds"
         self.tell(f"{candidate.name}: log-loss {sum(excess) / len(excess):+.3f} against real images alone, {how}")
         return True
+
+
+def outcomes_of(bench: Bench, proposals: Proposals, folds: Sequence[Fold]) -> list[Outcome]:
+    """What became of all candidates so far, without those that were proposed twice."""
+    of_number = {fold.number: fold for fold in folds}
+    found = []
+    for one in proposals.decided():
+        if one.dropped != KNOWN:
+            run = () if one.dropped else one.folds
+            scores = {number: bench.score(one.candidate, of_number[number]) for number in run}
+            found.append(Outcome(one.candidate, scores, one.stopped, one.dropped))
+    return found
 
 
 def run_of(decided: Sequence[Decided]) -> list[Decided]:

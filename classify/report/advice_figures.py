@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import pyplot as plt
 
 from classify.advice.search import Outcome
 from classify.report.advice_answer import shown
-from classify.report.figures import BLUE, DARK, GREY, ORANGE, finish, plt
+from classify.report.figures import BLUE, DARK, GREY, ORANGE, finish
 from classify.report.statistics import Comparison
 from classify.report.wording import points, rounded
 

@@ -74,6 +74,8 @@ def files_of(findings: Findings, candidate: Candidate, given: Mapping[str, Confi
         backbone = {**backbone, "init_args": own | {"tuned": tuned}}
     prompt = row.variant.tuning.prompt if row.variant.tuning is not None else model.prompt
     files["recipe.yaml"] = recipe_file(findings, row, source, model_of(model, backbone, prompt))
+    if row.variant.tuning is None:
+        files["recipe.yaml"]["data"]["bank"] = str(folder.trials.bank.absolute())  # the latents are there
     return files
 
 
