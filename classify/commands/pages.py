@@ -68,6 +68,7 @@ def for_advise(given: Mapping[str, str], told: bool) -> dict[str, Any]:
         first["source"] = {"class_path": DIGITS}
     if given.get("images", EMBEDDED) == EMBEDDED:
         first |= {"shots": 5, "hours": 0.2, "steps": 100, "repeats": 1, "confirm": 6}
+        first["batches"] = preset.classify["batches"] | {"batch_size": 32}
         first["space"] = {"per_class": [20, 40], "steps": [10, 20]}
     return first
 

@@ -176,6 +176,18 @@ def test_fit_needs_test_images_before_it_trains(train_folder: Path, tmp_path: Pa
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+def test_fit_without_test_images_if_it_is_told_so(train_folder: Path, tmp_path: Path) -> None:
+    options = fit_args(tmp_path / "out", train_folder, train_folder, "--untested")
+    place = options.index("--data.source.test_path")
+    main([*options[:place], *options[place + 2 :]])
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert results.keys() == {"per_class", "seconds"}
+    assert results["per_class"] == {}
+    card = (tmp_path / "out" / "classifier" / "README.md").read_text(encoding="utf-8")
+    assert "which were never tested" in card
+    assert timm.create_model(f"local-dir:{tmp_path / 'out' / 'classifier'}", pretrained=True).num_classes == 3
+
+
 def test_fit_of_an_unknown_model(train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails) -> None:
     error = fails(main, fit_args(tmp_path, train_folder, test_folder, "--model.name", "resnet_of_mine"), 1)
     assert "timm cannot make 'resnet_of_mine'" in error

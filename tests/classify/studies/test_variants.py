@@ -16,7 +16,7 @@ from augment.inversion.inversion import Inversion
 from augment.synthesis.synthesizer import Synthesizer
 from augment.tuning.lora import Lora
 from augment.tuning.settings import TuningSettings
-from classify.studies.variants import Variant, changed_model, make_variant
+from classify.studies.variants import Sampling, Variant, changed_model, make_variant
 
 MODEL = Synthesizer(StableDiffusion("digits"), Inversion(steps=20), prompt="a {class}")
 QUICK = {"steps": 2, "batch_size": 2, "lora": {"rank": 2}}
@@ -28,6 +28,18 @@ def test_what_differs_is_named_and_the_rest_stays() -> None:
     tuned = make_variant(MODEL, {}, {"steps": 9, "lora": {"rank": 2}}, "row").tuning
     assert tuned == TuningSettings(prompt="a {token}", steps=9, lora=Lora(rank=2))
     assert make_variant(MODEL, {}, {}, "row").name != Variant(tuning=tuned).name != Variant().name == ""
+
+
+def test_a_row_may_sample_in_its_own_way_and_others_are_described_as_before() -> None:
+    variant = make_variant(MODEL, {"steps": 7}, None, "row", {"steps": 7, "guidance": 2.0})
+    assert variant.sampling == Sampling(7, 2.0)
+    model = changed_model(MODEL, variant)
+    assert (model.steps, model.guidance, model.inversion.steps) == (7, 2.0, 7)
+    assert model.backbone is MODEL.backbone
+    assert changed_model(MODEL, Variant(Inversion(forward_steps=3))).guidance == MODEL.guidance
+    assert Variant(Inversion(forward_steps=3)).describe().keys() == {"inversion", "tuning"}
+    with pytest.raises(UserError, match="row 'row', sampling: there is no setting 'step'; choose from steps, guidance"):
+        make_variant(MODEL, {}, None, "row", {"step": 7})
 
 
 @pytest.mark.parametrize(
