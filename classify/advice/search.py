@@ -5,13 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from augment.errors import UserError
-from classify.advice.bench import Bench, CandidateFailed, Score
+from classify.advice.bench import Bench, Score
 from classify.advice.budget import Budget, Pace
 from classify.advice.candidates import Candidate
 from classify.advice.folds import Fold
 from classify.advice.preflight import why
 from classify.advice.proposals import Decided, Proposal, Proposals
-from classify.advice.space import NONE
 
 log = logging.getLogger(__name__)
 
@@ -102,16 +101,15 @@ class Search:
             return KNOWN
         try:
             self.bench.check(candidate, self.folds[0])
+            if not decided:
+                return ""
+            # If it wins, it is run on the fresh folds too.
+            dearer = self.pace.seconds(candidate, self.fresh) - self.pace.seconds(decided[0].candidate, self.fresh)
+            needed = self._costs(candidate) + max(0.0, dearer)
         except UserError as error:
-            if candidate.name == NONE:
+            if not decided:
                 raise
             return why(error)
-        if not decided:
-            return ""
-        # If it wins, it is run on the fresh folds too.
-        needed = self._costs(candidate) + max(
-            0.0, self.pace.seconds(candidate, self.fresh) - self.pace.seconds(decided[0].candidate, self.fresh)
-        )
         if not self._has_time(needed, decided):
             minutes, left = self._costs(candidate) / 60, max(self.budget.left - self._reserve(decided), 0) / 60
             return f"would take about {minutes:.1f} minutes, with {left:.1f} left for the search"
@@ -126,10 +124,10 @@ class Search:
         for fold in self.folds:
             try:
                 score = self.bench.score(candidate, fold)
-            except CandidateFailed as error:
+            except UserError as error:
                 if not decided:
                     raise
-                proposal.drop(error.problem)
+                proposal.drop(why(error))
                 return False
             excess.append(score.log_loss - self.bench.score(real, fold).log_loss)
             self.budget.note()

@@ -14,8 +14,9 @@ import classify
 import classify.cli
 from augment.dataset.manifest import read_manifest
 from classify.advice.bench import Bench, Score
-from classify.advice.candidates import plain
-from classify.advice.run import search_and_confirm
+from classify.advice.candidates import candidate_of, plain
+from classify.advice.folder import AdviceFolder
+from classify.advice.run import folds_of, search_and_confirm
 from classify.report.advice_files import write_files
 
 
@@ -44,6 +45,22 @@ def test_what_a_fold_trains_on_is_never_what_it_is_judged_by(finished: Path) -> 
 
 def test_latents_are_made_once_for_all_folds(finished: Path) -> None:
     assert len(list((finished / "trials" / "bank").glob("*.safetensors"))) == 9
+
+
+def test_candidates_share_a_set_where_its_recipe_is_the_same(
+    model_folder: Path, train_folder: Path, tmp_path: Path
+) -> None:
+    settings = advisor(tmp_path / "out", model_folder, train_folder)
+    fold = folds_of(settings)[0][0]
+    bench, names = Bench(settings, AdviceFolder(tmp_path / "out")), []
+    for policy, share in (("none", 0.5), ("mixup", 0.5), ("none", 0.25)):
+        values = {"policy": policy, "share": share, "method": "fix/chm"}
+        candidate = candidate_of(settings.space, lambda name, choices, v=values: v.get(name, choices[0]))
+        runner = bench.runner(candidate, fold)
+        wanted = bench.cell(runner, fold).synthetic
+        assert wanted is not None
+        names.append(runner.study.set_name(wanted))
+    assert len(set(names)) == 1
 
 
 def test_what_cannot_be_done_is_left_out_with_the_reason(finished: Path) -> None:
