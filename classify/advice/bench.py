@@ -1,7 +1,7 @@
 """How good is a candidate on a fold? One cell of a study: the fold's training images, and its held-out ones as test."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from augment.errors import UserError
@@ -52,10 +52,12 @@ class Bench:
     Args:
         advisor: What they share.
         folder: Where their files lie.
+        known: Scores that were read before, by candidate and fold.
     """
 
     advisor: Advisor
     folder: AdviceFolder
+    known: dict[tuple[str, int], Score] = field(default_factory=dict, compare=False)
 
     def runner(self, candidate: Candidate, fold: Fold) -> Runner:
         """A study of one row, whose pool is what the fold trains on and whose test images are those it holds out."""
@@ -97,6 +99,12 @@ class Bench:
         Raises:
             CandidateFailed: If its set or its training failed.
         """
+        key = (candidate.name, fold.number)
+        if key not in self.known:
+            self.known[key] = self._score(candidate, fold)
+        return self.known[key]
+
+    def _score(self, candidate: Candidate, fold: Fold) -> Score:
         runner = self.runner(candidate, fold)
         cell = self.cell(runner, fold)
         if not runner.finished(cell):

@@ -35,6 +35,9 @@ LEAST_FRESH = 3
 BACKWARD = 3.0
 """A training step costs about so many times what calling the network does (Kaplan et al. 2020, section 2.1)."""
 
+READ_BACK = 0.2
+"""Share of the estimate below which a candidate was not run but read back, at least in part."""
+
 HOUR = 3600.0
 
 
@@ -109,8 +112,9 @@ class Pace:
 
     def learn(self, candidate: Candidate, seconds: float, folds: int) -> None:
         """Take note of what a candidate has taken: later estimates are as much longer or shorter."""
-        guessed = folds * (self.training + self._synthesis(candidate))
-        self.correction = 0.5 * self.correction + 0.5 * min(max(seconds / guessed, 0.2), 5.0)
+        ratio = seconds / (folds * (self.training + self._synthesis(candidate)))
+        if ratio > READ_BACK:
+            self.correction = (self.correction + min(ratio, 1 / READ_BACK)) / 2
 
     def _synthesis(self, candidate: Candidate) -> float:
         if not candidate.is_synthetic:

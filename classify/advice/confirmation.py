@@ -8,7 +8,6 @@ from classify.advice.bench import Bench, Score
 from classify.advice.budget import Budget
 from classify.advice.candidates import Candidate
 from classify.advice.folds import Fold
-from classify.advice.search import Outcome
 
 LEAST_FOLDS = 2
 """For a spread."""
@@ -35,38 +34,6 @@ class Confirmed:
         """As JSON holds it."""
         scores = {name: [asdict(score) for score in found] for name, found in self.scores.items()}
         return {"candidates": scores, "ratio": self.ratio}
-
-
-@dataclass(frozen=True)
-class Finalists:
-    """Who is compared on fresh folds.
-
-    Attributes:
-        winner: Of the search.
-        simple: The best candidate without synthetic images, which may be the winner, or real images alone.
-        candidates: Real images alone, these two, and the best plain method; each once.
-    """
-
-    winner: Candidate
-    simple: Candidate
-    candidates: tuple[Candidate, ...]
-
-
-def finalists(outcomes: Sequence[Outcome], folds: int) -> Finalists:
-    """Who is compared on fresh folds.
-
-    Args:
-        outcomes: Of the search; real images alone come first.
-        folds: Of the search; a candidate that was run on fewer cannot win.
-    """
-    real = outcomes[0].scores
-    whole = [one for one in outcomes if len(one.scores) == folds and not one.stopped]
-    ranked = sorted(whole, key=lambda one: one.excess(real))
-    names = [one.candidate for one in ranked]
-    winner, simple = names[0], next(one for one in names if not one.is_synthetic)
-    plain = [one for one in names if one.is_plain][:1]
-    chosen = {one.name: one for one in (outcomes[0].candidate, winner, simple, *plain)}
-    return Finalists(winner, simple, tuple(chosen.values()))
 
 
 def confirm(

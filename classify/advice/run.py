@@ -9,12 +9,13 @@ from augment.runtime.claim import check_outside, kept_to_this_process
 from classify.advice.bench import Bench
 from classify.advice.budget import HOUR, Budget, Pace
 from classify.advice.candidates import first_candidates, plain
-from classify.advice.confirmation import Confirmed, Finalists, confirm, finalists
+from classify.advice.confirmation import Confirmed, confirm
 from classify.advice.folder import AdviceFolder
 from classify.advice.folds import Fold, make_folds
+from classify.advice.outcomes import Finalists, Outcome, finalists, outcomes_of
 from classify.advice.preflight import check_images, check_settings, possible
 from classify.advice.proposals import Proposals
-from classify.advice.search import Outcome, Search, outcomes_of
+from classify.advice.search import Search
 from classify.advice.settings import Advisor
 from classify.advice.space import NONE
 from classify.studies.terminal import say
@@ -76,8 +77,13 @@ def search_and_confirm(advisor: Advisor) -> Findings:
             pace = Pace(bench, searched[0])
             fresh = fresh[: pace.affordable(len(fresh), advisor.hours)]
             check_budget(bench, pace, len(searched), len(fresh))
+            one = pace.seconds(plain(space, NONE), len(searched)) / 60
+            say(
+                f"{len(searched)} folds to search with, {len(fresh)} fresh ones for the end; a candidate takes about "
+                f"{one:.1f} minutes, and longer with synthetic images"
+            )
             Search(bench, proposals, searched, budget, pace, len(fresh), say).run()
-        outcomes = outcomes_of(bench, proposals, searched)
+        outcomes = outcomes_of(bench, proposals.decided(), searched)
         chosen = finalists(outcomes, len(searched))
         confirmed = confirm(bench, chosen.candidates, fresh, budget, say)
         budget.note()

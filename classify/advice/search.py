@@ -1,14 +1,15 @@
 """Which candidate is the best inside the few-shot set? Proposed, run on folds, and given up once it is worse."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from augment.errors import UserError
-from classify.advice.bench import Bench, Score
+from classify.advice.bench import Bench
 from classify.advice.budget import Budget, Pace
 from classify.advice.candidates import Candidate
 from classify.advice.folds import Fold
+from classify.advice.outcomes import KNOWN, finalists, outcomes_of
 from classify.advice.preflight import why
 from classify.advice.proposals import Decided, Proposal, Proposals
 
@@ -16,30 +17,6 @@ log = logging.getLogger(__name__)
 
 IN_A_ROW = 15
 """Proposals that are known, cannot be run or take too long, after which the search has nothing left to try."""
-
-KNOWN = "was tried before"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a candidate.
-
-    Attributes:
-        candidate: It.
-        scores: On the folds that it was run on, by their number.
-        stopped: Whether it was given up as worse than the best.
-        dropped: Why it was not run at all.
-    """
-
-    candidate: Candidate
-    scores: Mapping[int, Score]
-    stopped: bool = False
-    dropped: str = ""
-
-    def excess(self, real: Mapping[int, Score]) -> float:
-        """Mean log-loss above that of real images alone, on the same folds; below 0 is better."""
-        differences = [score.log_loss - real[number].log_loss for number, score in self.scores.items()]
-        return sum(differences) / len(differences)
 
 
 @dataclass(frozen=True)
@@ -88,24 +65,22 @@ class Search:
         return self.pace.seconds(candidate, len(self.folds))
 
     def _reserve(self, decided: Sequence[Decided]) -> float:
-        """What the confirmation will take: real images alone, a policy, and the two dearest that are run by then."""
-        run = [one.candidate for one in run_of(decided)]
-        dearest = sorted((self.pace.seconds(one, self.fresh) for one in run), reverse=True)
-        return sum(dearest[:2]) + 2 * self.pace.seconds(decided[0].candidate, self.fresh)
+        """What the confirmation would take if the search ended now."""
+        chosen = finalists(outcomes_of(self.bench, decided, self.folds), len(self.folds))
+        return sum(self.pace.seconds(one, self.fresh) for one in chosen.candidates)
 
     def _has_time(self, seconds: float, decided: Sequence[Decided]) -> bool:
         return self.budget.left - self._reserve(decided) >= seconds
 
     def _reason_against(self, candidate: Candidate, decided: Sequence[Decided]) -> str:
-        if any(one.candidate == candidate for one in decided):
+        if any(one.candidate == candidate for one in run_of(decided)):
             return KNOWN
         try:
             self.bench.check(candidate, self.folds[0])
             if not decided:
                 return ""
             # If it wins, it is run on the fresh folds too.
-            dearer = self.pace.seconds(candidate, self.fresh) - self.pace.seconds(decided[0].candidate, self.fresh)
-            needed = self._costs(candidate) + max(0.0, dearer)
+            needed = self._costs(candidate) + self.pace.seconds(candidate, self.fresh)
         except UserError as error:
             if not decided:
                 raise
@@ -139,18 +114,6 @@ class Search:
         how = f"given up after {len(excess)} folds" if stopped else f"{len(excess)} folds"
         self.tell(f"{candidate.name}: log-loss {sum(excess) / len(excess):+.3f} against real images alone, {how}")
         return True
-
-
-def outcomes_of(bench: Bench, proposals: Proposals, folds: Sequence[Fold]) -> list[Outcome]:
-    """What became of all candidates so far, without those that were proposed twice."""
-    of_number = {fold.number: fold for fold in folds}
-    found = []
-    for one in proposals.decided():
-        if one.dropped != KNOWN:
-            run = () if one.dropped else one.folds
-            scores = {number: bench.score(one.candidate, of_number[number]) for number in run}
-            found.append(Outcome(one.candidate, scores, one.stopped, one.dropped))
-    return found
 
 
 def run_of(decided: Sequence[Decided]) -> list[Decided]:

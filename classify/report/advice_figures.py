@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import pyplot as plt
 
-from classify.advice.search import Outcome
+from classify.advice.outcomes import Outcome
 from classify.report.advice_answer import shown
 from classify.report.figures import BLUE, DARK, GREY, ORANGE, finish
 from classify.report.statistics import Comparison
