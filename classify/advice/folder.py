@@ -84,7 +84,7 @@ class AdviceFolder:
 
     def confirmed(self) -> dict[str, Any] | None:
         """What was compared on fresh folds, if that was done."""
-        kinds = {"candidates": dict, "search": list, "hours": Number, "most": int | None, "fresh": int}
+        kinds: Kinds = {"candidates": dict, "search": list, "hours": Number, "most": int | None, "fresh": int}
         return self._read("confirmed.json", kinds)
 
     def write_confirmed(self, found: Mapping[str, Any]) -> None:

@@ -104,9 +104,10 @@ def sections(findings: Findings, verdict: Verdict, commands: Sequence[str]) -> I
     steps = [f"{n}. {command}" for n, command in enumerate(commands, 1)]
     expected = findings.confirmed.scores[verdict.recommended] if verdict.folds else []
     if expected:
+        right = f"{100 * mean(expected, 'accuracy'):.0f} %"
         steps.append(
             f"The classifier is trained on all images, so that none is left to test it on. Expect what fresh folds "
-            f"showed of those trained on fewer: {100 * mean(expected, 'accuracy'):.0f} % of held-out images were recognised."
+            f"showed of those trained on fewer: {right} of held-out images were recognised."
         )
     yield Section("What to do now", ("These commands make what is recommended, from all images:", *steps))
     if verdict.folds:
