@@ -5,6 +5,7 @@
     result = classify.fit("runs/mine", source, "resnet18", synthetic="datasets/mine")
     folder = classify.study(classify.Study("runs/study", synthesizer, {"resnet": {}}, source, ["none", "nin/chm"]))
     classify.write_report(folder)
+    advice = classify.advise(classify.Advisor("advice", synthesizer, {"name": "resnet18"}, source, hours=1))
 
 Names are loaded when they are first used, so that the import is quick.
 """
@@ -13,6 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from classify.advice.settings import Advisor
+    from classify.advice.space import Space
+    from classify.report.advise import Advice, advise
     from classify.report.report import write_report
     from classify.studies.results_folder import StudyFolder
     from classify.studies.rows import Entry
@@ -24,26 +28,34 @@ if TYPE_CHECKING:
     from classify.train.fit import FitResult, fit
 
 __all__ = [
+    "Advice",
+    "Advisor",
     "Batches",
     "ClassificationData",
     "Classifier",
     "Entry",
     "FitResult",
+    "Space",
     "Study",
     "StudyFolder",
+    "advise",
     "fit",
     "study",
     "write_report",
 ]
 
 _HOMES = {
+    "Advice": "classify.report.advise",
+    "Advisor": "classify.advice.settings",
     "Batches": "classify.train.batches",
     "ClassificationData": "classify.train.data",
     "Classifier": "classify.train.classifier",
     "Entry": "classify.studies.rows",
     "FitResult": "classify.train.fit",
+    "Space": "classify.advice.space",
     "Study": "classify.studies.settings",
     "StudyFolder": "classify.studies.results_folder",
+    "advise": "classify.report.advise",
     "fit": "classify.train.fit",
     "study": "classify.studies.study",
     "write_report": "classify.report.report",

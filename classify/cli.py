@@ -12,6 +12,7 @@ Train a timm classifier on a few real images plus synthetic shards, and compare 
 commands:
   fit     train one classifier for a fixed number of steps and test it once
   study   compare augmentation methods over several seeds; writes a table and a report
+  advise  find out whether augmentation is worth it for your images, and which; no test images needed
   rank    mean rank of each method over several studies
   push    upload a trained classifier to the Hugging Face Hub, with a card
 
@@ -20,6 +21,7 @@ classify COMMAND --help explains a command's options; --print_config prints its 
 COMMANDS = {
     "fit": "classify.commands.fit:fit_command",
     "study": "classify.commands.study:study_command",
+    "advise": "classify.commands.advise:advise_command",
     "rank": "classify.commands.rank:rank_command",
     "push": "classify.commands.push:push_command",
 }

@@ -147,3 +147,24 @@ def correlation(one: Image.Image, other: Image.Image) -> float:
     x, y = x - x.mean(), y - y.mean()
     scale = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / scale if scale else 0.0
+
+
+def near_duplicate_groups(images: Iterable[Image.Image]) -> list[list[int]]:
+    """Every image's place in one group; near-duplicates, and what is a near-duplicate of these, stand together.
+
+    Args:
+        images: Of any size; 8 kB of each are kept.
+
+    Returns:
+        Places in rising order, groups by their first place.
+    """
+    prints = [Print.of(image) for image in images]
+    group = list(range(len(prints)))
+    for n, one in enumerate(prints):
+        for m in range(n):
+            if one.flat or prints[m].flat or (prints[m].whole != one.whole).sum() > PROPOSED:
+                continue
+            if group[m] != group[n] and compare(prints[m], one) is not None:
+                old, new = sorted((group[m], group[n]), reverse=True)
+                group = [new if place == old else place for place in group]
+    return [[n for n, first in enumerate(group) if first == place] for place in sorted(set(group))]

@@ -102,11 +102,8 @@ class Synthesizer(ReadsItsOwnWeights):
         if self.inversion.kind != "null-text":
             return
         if self.inversion.precision != "fp32":
-            raise UserError(
-                "inversion.precision",
-                f"null-text optimises in fp32, not in {self.inversion.precision}",
-                "use fp32 for `inversion.precision`",
-            )
+            problem = f"null-text optimises in fp32, not in {self.inversion.precision}"
+            raise UserError("inversion.precision", problem, "use fp32 for `inversion.precision`")
         if self.sampler.kind != "first-order" or self.inversion.steps != self.steps:
             raise UserError(
                 "inversion.steps",
@@ -115,13 +112,20 @@ class Synthesizer(ReadsItsOwnWeights):
                 "give `inversion.steps` and `model.steps` the same number, and a first-order sampler",
             )
 
-    def changed(self, backbone: Backbone, inversion: Inversion, prompt: str | None = None) -> Self:
+    def changed(
+        self,
+        backbone: Backbone,
+        inversion: Inversion,
+        prompt: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Self:
         """One with these in place of its own; everything else, and the networks of the same backbone, are shared."""
         return type(self)(
             backbone,
             inversion,
-            self.steps,
-            self.guidance,
+            self.steps if steps is None else steps,
+            self.guidance if guidance is None else guidance,
             self.prompt if prompt is None else prompt,
             self.prompts.contexts,
             self.prompts.inversion if prompt is None else None,

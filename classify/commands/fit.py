@@ -49,6 +49,7 @@ class FitCLI(TrainingCLI):
             help="What to do about test images that are nearly few-shot images (encoded anew, resized, slightly "
             "cropped): 'warn' names them, 'refuse' stops, 'ignore' does not look for them.",
         )
+        add_switch(parser, "untested", "Train without any test images, and test nothing.")
         parser.add_argument("--half", type=bool, default=False, help="Save the classifier in fp16.")
 
 
@@ -69,10 +70,11 @@ def fit_command(args: list[str]) -> None:
         config.half,
         config.near_duplicates,
         companions,
+        config.untested,
     )
     companions.close()
     if trainer.is_global_zero:
-        print_result(found, len(cli.datamodule.source.test))
+        print_result(found, 0 if config.untested else len(cli.datamodule.source.test))
 
 
 def print_result(found: FitResult, count: int) -> None:
@@ -82,7 +84,7 @@ def print_result(found: FitResult, count: int) -> None:
         found: A trained classifier.
         count: Test images.
     """
-    table = Table(title=f"{count} test images")
+    table = Table(title=f"{count} test images" if count else "not tested")
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in found.metrics.items():

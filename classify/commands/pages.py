@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augment.commands.common_options import BACKBONE, CONFIG, DEVICES, PUSHED, SKIP_BAD, of_a_push, prompts, with_tests
+from augment.commands.common_options import (
+    BACKBONE,
+    CONFIG,
+    DEVICES,
+    IMAGES,
+    PUSHED,
+    SKIP_BAD,
+    of_a_push,
+    prompts,
+    with_tests,
+)
 from augment.commands.page import Option, Page
 from augment.commands.presets import EMBEDDED, chosen, presets
 from augment.dataset.manifest import read_manifest
@@ -40,6 +50,27 @@ def for_study(given: Mapping[str, str], told: bool) -> dict[str, Any]:
     if "images" not in given:
         first["source"] = {"class_path": DIGITS}
     return first | {"plan": {"batch_size": preset.batch_size}, "methods": ["none", "nin/chm", "sdedit"]}
+
+
+def for_advise(given: Mapping[str, str], told: bool) -> dict[str, Any]:
+    """Where the advice goes, what the backbone's name brings, and a small case for the embedded images."""
+    first: dict[str, Any] = {"output": "advice"}
+    preset = chosen(given, told)
+    if preset is None:
+        return first
+    first |= {
+        "synthesizer": {"class_path": SYNTHESIZER, "init_args": preset.model},
+        "classifier": next(iter(preset.classify["classifiers"].values())),
+        "batches": preset.classify["batches"],
+        "plan": {"batch_size": preset.batch_size},
+    }
+    if "images" not in given:
+        first["source"] = {"class_path": DIGITS}
+    if given.get("images", EMBEDDED) == EMBEDDED:
+        first |= {"shots": 5, "hours": 0.2, "steps": 100, "repeats": 1, "confirm": 6}
+        first["batches"] = preset.classify["batches"] | {"batch_size": 32}
+        first["space"] = {"per_class": [20, 40], "steps": [10, 20]}
+    return first
 
 
 WITH_TESTS = with_tests("The test images, in the same way.", "those that come with the images")
@@ -85,6 +116,7 @@ FIT = Page(
             Option("batch_size", "Images in an optimizer step.", "64", "data.batches.batch_size"),
             Option("image_size", "Height and width that the classifier sees.", "224", "data.batches.image_size"),
             Option("policy", "timm's policy, such as rand-m9-mstd0.5.", "none", "data.batches.auto_augment"),
+            Option("untested", "Train without any test images.", rare=True),
             EXTRACTOR,
             DEVICES,
             SKIP_BAD,
@@ -140,6 +172,41 @@ STUDY = Page(
     first=for_study,
 )
 
+ADVISE = Page(
+    "classify advise",
+    "Find out whether augmentation is worth it for your images, and which: a search inside the images, confirmed on "
+    "fresh folds of them. No test image is touched. Run again, it goes on where it stopped.",
+    (
+        "classify advise",
+        "classify advise --images data/train --backbone sd15 --hours 4 --output advice",
+    ),
+    {
+        "images and model": (*IMAGES, BACKBONE, *prompts("synthesizer.init_args.")),
+        "the search": (
+            Option("output", "Folder of the advice.", "advice"),
+            Option("hours", "The search and its confirmation take no longer.", "4"),
+            Option("shots", "Real images per class, or all.", "all of the smallest class", null="all"),
+            Option("space", "YAML file of what may be chosen from.", "policies and methods"),
+            Option("steps", "Optimizer steps of every training.", "300"),
+            Option("candidates", "End after so many candidates.", "no limit", null="all"),
+            Option("then", "Make the dataset and the classifier too."),
+            Option("seed", "Chooses and deals the real images.", "0"),
+            Option("folds", "Parts that a class is dealt into.", "5", rare=True),
+            Option("repeats", "Deals of the search.", "2", rare=True),
+            Option("confirm", "Fresh folds of the confirmation.", "10", rare=True),
+            Option("threads", rare=True),
+            Option("classifier", rare=True),
+            Option("synthesizer", rare=True),
+            Option("source", rare=True),
+            Option("plan", rare=True),
+            Option("batches", rare=True),
+            CONFIG,
+        ),
+    },
+    source="source",
+    first=for_advise,
+)
+
 RANK = Page(
     "classify rank",
     "Mean rank of each method over several studies.",
@@ -156,4 +223,4 @@ PUSH = Page(
     synopsis=PUSHED,
 )
 
-PAGES = {"fit": FIT, "study": STUDY, "rank": RANK, "push": PUSH}
+PAGES = {"fit": FIT, "study": STUDY, "advise": ADVISE, "rank": RANK, "push": PUSH}

@@ -3,11 +3,11 @@
 import base64
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import jinja2
 
 from augment.runtime.foreign_text import code, markdown
-from classify.studies.results_folder import StudyFolder
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -87,7 +87,16 @@ class Page:
     versions: str
 
 
-def render(folder: StudyFolder, page: Page) -> None:
+class ReportFolder(Protocol):
+    """A folder that a report is written into: a study's, or an advice's."""
+
+    path: Path
+
+    def page(self, kind: str) -> Path:
+        """Where the report goes: `html` or `md`."""
+
+
+def render(folder: ReportFolder, page: Page) -> None:
     """Write the report as HTML, with every picture inside, and as Markdown, which refers to their files."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     environment.filters["embed"] = lambda file: base64.b64encode((folder.path / file).read_bytes()).decode()

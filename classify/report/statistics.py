@@ -104,6 +104,30 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
     return Comparison(change, p, p, deviation)
 
 
+def compare_resampled(first: Sequence[float], second: Sequence[float], ratio: float) -> Comparison:
+    """The difference first - second, fold by fold, where folds share their training images.
+
+    Scores of overlapping folds are not independent: the variance of their mean is taken as (1/J + n2/n1) s² in place of
+    s²/J, with J - 1 degrees of freedom (Nadeau & Bengio 2003, Inference for the Generalization Error, section 3).
+
+    Args:
+        first: Scores of the J folds.
+        second: Scores of the same folds.
+        ratio: n2/n1, held-out images for each that is trained on.
+
+    Returns:
+        The comparison, corrected for no other yet; without a test for one fold, or if all folds differ alike.
+    """
+    plain = compare(first, second)
+    if not plain.change.has_interval:
+        return replace(plain, p=1.0, adjusted=1.0) if plain.p == 1.0 else replace(plain, p=np.nan, adjusted=np.nan)
+    count = plain.change.count
+    error = plain.deviation * np.sqrt(1 / count + ratio)
+    half = float(stats.t.isf(LEVEL / 2, count - 1) * error)
+    p = float(2 * stats.t.sf(abs(plain.change.mean) / error, count - 1))
+    return Comparison(replace(plain.change, half=half), p, p, plain.deviation)
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """Adjusted p-values of m tests: max over the k smallest of (m - k + 1) * p_(k), at most 1 (Holm 1979).
 

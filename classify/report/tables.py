@@ -34,8 +34,13 @@ def accuracy_table(block: Block, reference: str | None) -> Table:
     return Table(tuple(head), tuple(rows))
 
 
-SCORES = {"top5": "↑ top-5, %", "macro": "↑ mean of classes, %", "ece": "↓ calibration error, %"}
-SHARES = frozenset({*SCORES, "dropped_share"})
+SCORES = {
+    "top5": "↑ top-5, %",
+    "macro": "↑ mean of classes, %",
+    "ece": "↓ calibration error, %",
+    "log_loss": "↓ log-loss",
+}
+SHARES = frozenset({"top5", "macro", "ece", "dropped_share"})
 """Scores that are told in per cent."""
 
 

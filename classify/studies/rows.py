@@ -37,6 +37,7 @@ class Entry:
         plan: The settings that differ from the study's `plan`.
         filter: An extractor that drops the synthetic images whose class it does not recognise; null keeps all.
         inversion: The settings that differ from those of the study's inversion, such as `{forward_steps: 3}`.
+        sampling: The `steps` and the `guidance` that differ from the study's synthesizer.
         tuned: The backbone is tuned to the few-shot set of each seed first, as `augment tune` does; the settings that
             differ from its own, `{}` for none. Null uses the backbone as it is.
         backbone: Makes the row's images in place of the study's, with the settings of its preset: a preset, a name on
@@ -52,6 +53,7 @@ class Entry:
     plan: dict[str, Any] = field(default_factory=dict)
     filter: str | None = None
     inversion: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
     tuned: dict[str, Any] | None = None
     backbone: str | None = None
 
@@ -141,7 +143,7 @@ def make_rows(
                 override(mixing, given.mixing, f"row '{name}', mixing"),
                 override(plan, given.plan, f"row '{name}', plan"),
                 given.filter,
-                make_variant(model, given.inversion, given.tuned, name, given.backbone),
+                make_variant(model, given.inversion, given.tuned, name, given.backbone, given.sampling),
             )
         )
     unique([row.name for row in rows], "methods")
@@ -155,7 +157,7 @@ def settings_of(entry: Entry, name: str) -> dict[str, Any]:
         UserError: If the method has no such setting, or cannot take its value.
     """
     if entry.method == "none":
-        if entry.settings or entry.inversion or entry.tuned is not None or entry.backbone is not None:
+        if entry.settings or entry.inversion or entry.sampling or entry.tuned is not None or entry.backbone is not None:
             raise UserError("methods", f"row '{name}' has settings, but no method", "leave the settings out")
         return {}
     try:

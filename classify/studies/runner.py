@@ -83,7 +83,7 @@ class Runner:
             UserError: If the weights of one cannot be had.
         """
         names, size = self.study.extractors, self.synthesizer.backbone.image_size
-        weights = [self.study.extractor_weights, *[None] * (len(names) - 1)]
+        weights = [self.study.extractor_weights, *[None] * len(names)][: len(names)]
         return tuple(make_extractor(name, file, size) for name, file in zip(names, weights, strict=True))
 
     @cached_property

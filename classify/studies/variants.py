@@ -1,12 +1,14 @@
-"""What may a row change of the study's model? Its inversion, a tuning to the few-shot set, or the whole backbone."""
+"""What may a row change of the study's model? Its inversion, its sampling, a tuning, or the whole backbone."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import PositiveInt
 
 from augment.backbones.latent import LatentBackbone
 from augment.backbones.tuned import prompt_for_tuning
@@ -14,10 +16,27 @@ from augment.commands.presets import preset_like, preset_of
 from augment.errors import UserError
 from augment.inversion.inversion import Inversion
 from augment.runtime.fingerprint import fingerprint
+from augment.runtime.numbers import NonNegativeNumber
 from augment.runtime.settings import checked
 from augment.synthesis.synthesizer import Synthesizer
 from augment.tuning.lora import Lora
 from augment.tuning.settings import TuningSettings
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""No settings that differ."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a row may change of how starts become images; None is the model's own.
+
+    Args:
+        steps: Number of steps of the sampler.
+        guidance: Strength of classifier-free guidance; 1 is without.
+    """
+
+    steps: PositiveInt | None = None
+    guidance: NonNegativeNumber | None = None
 
 
 @dataclass(frozen=True)
@@ -29,19 +48,23 @@ class Variant:
         tuning: How the backbone is tuned to the few-shot set of each seed, once for all rows that ask for it.
         backbone: In place of the study's, with the settings of its preset: a preset, a Hub name, or a folder.
         model: What the model with that backbone says of itself, its weights included, as JSON.
+        sampling: What differs from the study's own.
     """
 
     inversion: Inversion | None = None
     tuning: TuningSettings | None = None
     backbone: str | None = None
     model: str | None = None
+    sampling: Sampling = Sampling()
 
     def describe(self) -> dict[str, Any]:
-        """What decides images; a backbone, which came later, is told of only where there is one, and by its weights."""
+        """What decides images; what came later is told of only where it differs, a backbone by its weights."""
         described = asdict(self)
         del described["backbone"]
         if self.model is None:
             del described["model"]
+        if self.sampling == Sampling():
+            del described["sampling"]
         return described
 
     @property
@@ -56,6 +79,7 @@ def make_variant(
     tuned: Mapping[str, Any] | None,
     row: str,
     backbone: str | None = None,
+    sampling: Mapping[str, Any] = NOTHING,
 ) -> Variant:
     """What a row changes, from the settings that differ.
 
@@ -65,6 +89,7 @@ def make_variant(
         tuned: Settings that differ from `augment tune`'s own; None is without tuning.
         row: Its name, for errors.
         backbone: That makes the row's images in place of the model's.
+        sampling: Settings that differ from the model's own.
 
     Raises:
         UserError: If one is no setting, has a value that it cannot take, or the backbone cannot be had or tuned.
@@ -82,7 +107,9 @@ def make_variant(
             given = checked(Inversion, {**vars(model.inversion), **inversion}, f"row '{row}', inversion")
             changed = Inversion(**given)
             model.backbone.check_inversion(changed.kind)
-        return Variant(changed, None if tuned is None else tuning_of(model, tuned, row), backbone, described)
+        sampled = Sampling(**checked(Sampling, sampling, f"row '{row}', sampling"))
+        tuning = None if tuned is None else tuning_of(model, tuned, row)
+        return Variant(changed, tuning, backbone, described, sampled)
     except UserError as error:
         raise UserError("methods", f"{error.argument}: {error.problem}", error.remedy) from error
 
@@ -115,7 +142,7 @@ def changed_model(model: Synthesizer, variant: Variant, tuned: str | None = None
     """
     if variant.backbone is not None:
         model = model_with(variant.backbone, model.prompt)
-    if variant.inversion is None and variant.tuning is None:
+    if variant.inversion is None and variant.tuning is None and variant.sampling == Sampling():
         return model
     backbone, prompt = model.backbone, None
     if variant.tuning is not None:
@@ -125,7 +152,8 @@ def changed_model(model: Synthesizer, variant: Variant, tuned: str | None = None
         else:
             assert isinstance(backbone, LatentBackbone)
             backbone = backbone.with_tuning(tuned)
-    return model.changed(backbone, variant.inversion or model.inversion, prompt)
+    sampling = variant.sampling
+    return model.changed(backbone, variant.inversion or model.inversion, prompt, sampling.steps, sampling.guidance)
 
 
 @lru_cache(maxsize=4)

@@ -67,6 +67,7 @@ def render(config: dict[str, Any], results: dict[str, Any], name: str) -> str:
     scores = "\n".join(
         f"| {markdown(key)} | {value:.4f} |" for key, value in results.items() if isinstance(value, float)
     )
+    tested = "tested once: the test images chose nothing." if results["per_class"] else "which were never tested."
     per_class = "\n".join(f"| {markdown(key)} | {value:.4f} |" for key, value in results["per_class"].items())
     return f"""---
 {metadata.to_yaml()}
@@ -76,7 +77,7 @@ def render(config: dict[str, Any], results: dict[str, Any], name: str) -> str:
 
 A timm {code(config["architecture"])} for {config["num_classes"]} classes at {size}, trained by
 `classify fit` of chm-augment on real images, alone or with synthetic ones. These are the last weights of a fixed number
-of steps, tested once: the test images chose nothing.
+of steps, {tested}
 
 | | |
 | --- | ---: |

@@ -12,7 +12,7 @@ from timm.models import save_for_hf
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from augment.errors import UserError
@@ -85,6 +85,7 @@ class Classifier(L.LightningModule):
         self.metrics = MetricCollection(metrics, compute_groups=False)
         # Keeps the confidence of every test image: 8 bytes each, nothing for a test set.
         self.calibration = MulticlassCalibrationError(num_classes, n_bins=15, norm="l1")
+        self.log_loss = MeanMetric()
         self.values: dict[str, Tensor] = {}
 
     @torch.inference_mode()
@@ -140,10 +141,11 @@ class Classifier(L.LightningModule):
         self.metrics.update(logits, labels)
         # torchmetrics would take logits that happen to lie in [0, 1] for probabilities.
         self.calibration.update(logits.softmax(-1), labels)
+        self.log_loss.update(nn.functional.cross_entropy(logits.float(), labels, reduction="none"))
 
     def on_test_epoch_end(self) -> None:
         """Reduce over processes while the counts are still on the device."""
-        values = self.metrics.compute() | {"ece": self.calibration.compute()}
+        values = self.metrics.compute() | {"ece": self.calibration.compute(), "log_loss": self.log_loss.compute()}
         self.values = {name: value.cpu() for name, value in values.items()}
         self.log_dict({f"test_{name}": value for name, value in self.values.items() if value.ndim == 0})
 
@@ -151,7 +153,8 @@ class Classifier(L.LightningModule):
         """What the last test found, as plain numbers.
 
         Top-1 and (of more than five classes) top-5 accuracy, the mean of the classes' accuracies, the expected
-        calibration error in 15 bins (Guo et al. 2017), each class's accuracy, and the confusion matrix.
+        calibration error in 15 bins (Guo et al. 2017), the log-loss (mean -log of the probability that was given to
+        the true class), each class's accuracy, and the confusion matrix.
         """
         values = self.values
         return {
@@ -159,6 +162,7 @@ class Classifier(L.LightningModule):
             **({"top5": float(values["top5"])} if "top5" in values else {}),
             "macro": float(values["macro"]),
             "ece": float(values["ece"]),
+            "log_loss": float(values["log_loss"]),
             "per_class": dict(zip(classes, values["per_class"].tolist(), strict=True)),
             "confusion": values["confusion"].tolist(),
         }

@@ -15,7 +15,7 @@ from classify.train.data import ClassificationData
 
 
 def describe_fit(
-    model: Classifier, data: ClassificationData, trainer: L.Trainer, more: Mapping[str, Any]
+    model: Classifier, data: ClassificationData, trainer: L.Trainer, more: Mapping[str, Any], untested: bool = False
 ) -> dict[str, Any]:
     """Everything that decides what a training comes to, as it is read back from JSON.
 
@@ -24,10 +24,11 @@ def describe_fit(
         data: Its images; they count by their content, and not by where they lie.
         trainer: Devices and loggers say where and how fast it runs, and are left out.
         more: What else is written to the output folder, by name.
+        untested: Whether there are no test images.
     """
     synthetic = None if data.synthetic is None else read_manifest(data.synthetic)["fingerprint"]
     chosen = [(shot.label, shot.name, shot.sha256) for shot in data.few_shot.all]
-    tested = [(item.label, item.name) for item in data.source.test]
+    tested = [] if untested else [(item.label, item.name) for item in data.source.test]
     description = {
         "data": {
             "batches": asdict(data.batches),

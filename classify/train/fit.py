@@ -1,5 +1,6 @@
 """How does one get a classifier? Trained on real images, alone or with synthetic ones, tested once, and saved."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class FitResult:
     """A trained classifier.
 
     Attributes:
-        accuracy: Top-1 accuracy on the test images, in [0, 1].
+        accuracy: Top-1 accuracy on the test images, in [0, 1]; NaN without a test.
         per_class: The same of each class's test images, by its name.
         metrics: All that `results.json` holds: other accuracies, the calibration error, the confusion matrix, seconds,
             and what was measured on the synthetic set.
@@ -84,6 +85,7 @@ def fit(
     near_duplicates: NearDuplicates = "warn",
     logger: LoggerName = "csv",
     show_progress: bool = True,
+    untested: bool = False,
 ) -> FitResult:
     """Train a classifier for a fixed number of steps, test it once, and save it with its results and a card.
 
@@ -111,6 +113,7 @@ def fit(
             named in a warning (`warn`), refused (`refuse`), or not looked for (`ignore`).
         logger: Keeps the training curves in `curves/`: `csv`, `tensorboard`, `wandb` or `none`.
         show_progress: Whether to show a progress bar.
+        untested: Whether there are no test images, so that nothing is tested.
 
     Returns:
         The accuracies, all metrics, and where the files lie.
@@ -140,7 +143,7 @@ def fit(
     trainer = L.Trainer(max_steps=steps, devices=1, callbacks=bar, **options)
     try:
         return train_and_save(
-            model, data, trainer, output, extractor, extractor_weights, reference, half, near_duplicates
+            model, data, trainer, output, extractor, extractor_weights, reference, half, near_duplicates, None, untested
         )
     finally:
         close_logger(curves)
@@ -157,6 +160,7 @@ def train_and_save(
     half: bool = False,
     near_duplicates: NearDuplicates = "warn",
     companions: Companions | None = None,
+    untested: bool = False,
 ) -> FitResult:
     """What `fit` and the command do with a model, data and a trainer of any number of processes; the first one writes.
 
@@ -166,6 +170,7 @@ def train_and_save(
         trainer: Knows the number of steps.
         output: See `fit`, as the other arguments.
         companions: Starts and watches the other processes.
+        untested: See `fit`.
 
     Raises:
         UserError: As `fit`.
@@ -175,20 +180,20 @@ def train_and_save(
     check_folder(output, "output")
     check_trains(trainer)
     check_synthetic_settings(data, measured)
-    config = describe_fit(model, data, trainer, measured | {"half": half})
+    config = describe_fit(model, data, trainer, measured | {"half": half}, untested)
     if trainer.is_global_zero:  # the others may come when it has begun to write
         check_configuration(output, MANIFEST, "classifier", config, "choose another `output`")
     model.check_size(data.batches.image_size)
     real = None
     if trainer.is_global_zero and data.synthetic is not None and extractor is not None:
         real = real_features(data.synthetic, data, extractor, extractor_weights, reference)
-    leaks = find_leaks(data.source, [data.few_shot], near_duplicates)
+    leaks = [] if untested else find_leaks(data.source, [data.few_shot], near_duplicates)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / MANIFEST, {"config": config, "versions": library_versions()})
     if companions is not None:
         companions.launch(trainer)  # not before this process has found what is wrong
-    fitted = fit_and_test(model, data, trainer)
+    fitted = fit_and_test(model, data, trainer, not untested)
     metrics = fitted.results | {"seconds": fitted.seconds}
     if leaks:
         metrics["near_duplicates"] = [{"test": leak.test.name, "few_shot": leak.shot.name} for leak in leaks]
@@ -204,7 +209,7 @@ def train_and_save(
             metrics |= found.values | {"caveats": found.caveats}
             write_json(results, metrics)
         card = write_card(output)
-    return FitResult(metrics["top1"], metrics["per_class"], metrics, classifier, results, card)
+    return FitResult(metrics.get("top1", math.nan), metrics["per_class"], metrics, classifier, results, card)
 
 
 def real_features(

@@ -23,8 +23,8 @@ class Fitted:
     seconds: dict[str, float]
 
 
-def fit_and_test(model: Classifier, data: ClassificationData, trainer: L.Trainer) -> Fitted:
-    """Train for the trainer's fixed number of steps, then test the last weights once.
+def fit_and_test(model: Classifier, data: ClassificationData, trainer: L.Trainer, tested: bool = True) -> Fitted:
+    """Train for the trainer's fixed number of steps, then test the last weights once, or not at all.
 
     The test images are sealed until the training is over; look at what is wrong with them before by
     `check_test_images`.
@@ -34,12 +34,13 @@ def fit_and_test(model: Classifier, data: ClassificationData, trainer: L.Trainer
     with data.sealed() as sealed:
         trainer.fit(model, datamodule=data)
         trained = time.perf_counter()
-        with sealed.opened():
-            trainer.test(model, datamodule=data, verbose=False)
-    tested = time.perf_counter()
-    seconds = {"train": trained - begun, "test": tested - trained}
+        if tested:
+            with sealed.opened():
+                trainer.test(model, datamodule=data, verbose=False)
+    ended = time.perf_counter()
+    seconds = {"train": trained - begun} | ({"test": ended - trained} if tested else {})
     filtered = {} if data.filtered is None else {"filter": asdict(data.filtered)}
-    return Fitted(model.results(data.few_shot.classes) | filtered, seconds)
+    return Fitted((model.results(data.few_shot.classes) if tested else {"per_class": {}}) | filtered, seconds)
 
 
 def check_test_images(source: ImageSource, few_shot: Sequence[FewShotSet]) -> None:

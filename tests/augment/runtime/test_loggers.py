@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from augment.runtime import loggers as curves
 from classify.cli import main
 
-CURVES = ["loss", "lr", "test_ece", "test_macro", "test_top1"]
+CURVES = ["loss", "lr", "test_ece", "test_log_loss", "test_macro", "test_top1"]
 
 
 def fit(output: Path, train: Path, test: Path, *more: str) -> list[str]:

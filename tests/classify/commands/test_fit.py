@@ -36,7 +36,7 @@ def test_fit_trains_tests_and_saves(
         main(fit_args(tmp_path / name, train_folder, test_folder, *more))
         results.append(json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")))
     first, again = results
-    accuracies = {"top1", "macro", "ece", "per_class", "confusion"}
+    accuracies = {"top1", "macro", "ece", "log_loss", "per_class", "confusion"}
     manifolds = {f"{name}_tinynet" for name in ("precision", "recall", "density", "coverage")}
     within = {"diversity_tinynet", "diversity_real_tinynet", "nearest_tinynet", "nearest_real_tinynet"}
     distances = {"fd_tinynet", "kd_tinynet", "cosine_tinynet"}
@@ -169,7 +169,7 @@ def test_fit_learns_colours(train_folder: Path, test_folder: Path, tmp_path: Pat
     main(fit_args(tmp_path / "out", train_folder, test_folder, *more))
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert results["top1"] >= 8 / 9
-    assert set(results) == {"top1", "macro", "ece", "per_class", "confusion", "seconds"}
+    assert set(results) == {"top1", "macro", "ece", "log_loss", "per_class", "confusion", "seconds"}
 
 
 def test_fit_refuses_a_dataset_of_another_seed(
@@ -187,6 +187,18 @@ def test_fit_needs_test_images_before_it_trains(train_folder: Path, tmp_path: Pa
     error = fails(main, args[:place] + args[place + 2 :], 1)
     assert "source.test_path: not given" in error
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_fit_without_test_images_if_it_is_told_so(train_folder: Path, tmp_path: Path) -> None:
+    options = fit_args(tmp_path / "out", train_folder, train_folder, "--untested")
+    place = options.index("--data.source.test_path")
+    main([*options[:place], *options[place + 2 :]])
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert results.keys() == {"per_class", "seconds"}
+    assert results["per_class"] == {}
+    card = (tmp_path / "out" / "classifier" / "README.md").read_text(encoding="utf-8")
+    assert "which were never tested" in card
+    assert timm.create_model(f"local-dir:{tmp_path / 'out' / 'classifier'}", pretrained=True).num_classes == 3
 
 
 def test_fit_of_an_unknown_model(train_folder: Path, test_folder: Path, tmp_path: Path, fails: Fails) -> None:

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from classify.report.power import detectable, more_seeds, pooled_deviation
 from classify.report.statistics import (
@@ -10,6 +10,7 @@ from classify.report.statistics import (
     Estimate,
     Spread,
     compare,
+    compare_resampled,
     corrected,
     estimate,
     holm,
@@ -201,3 +202,56 @@ def test_no_seeds_are_no_test() -> None:
     found = compare([], [])
     assert found.change.count == 0
     assert not found.tested and not found.significant
+
+
+@pytest.mark.parametrize(("count", "ratio"), [(2, 0.5), (10, 0.25), (15, 1 / 9), (100, 1.0)])
+def test_the_resampled_test_is_that_of_nadeau_and_bengio(count: int, ratio: float) -> None:
+    """Their statistic written out, with p from the integral of Student's density."""
+    random = np.random.default_rng(count)
+    first, second = random.normal(0.7, 0.05, count), random.normal(0.68, 0.05, count)
+    found = compare_resampled(first.tolist(), second.tolist(), ratio)
+    differences = [float(a - b) for a, b in zip(first, second, strict=True)]
+    mean = sum(differences) / count
+    variance = sum((one - mean) ** 2 for one in differences) / (count - 1)
+    statistic = mean / math.sqrt((1 / count + ratio) * variance)
+    tail, _ = integrate.quad(lambda t: stats.t.pdf(t, count - 1), abs(statistic), math.inf)
+    assert found.change.mean == pytest.approx(mean)
+    assert found.p == pytest.approx(2 * tail, rel=1e-6)
+    edge = found.change.half / math.sqrt((1 / count + ratio) * variance)  # 2.5 % of the density lie beyond it
+    beyond, _ = integrate.quad(lambda t: stats.t.pdf(t, count - 1), edge, math.inf)
+    assert beyond == pytest.approx(0.025, rel=1e-5)
+
+
+def test_without_overlap_the_resampled_test_is_the_paired_t_test() -> None:
+    random = np.random.default_rng(0)
+    first, second = random.normal(0, 1, 12).tolist(), random.normal(0.5, 1, 12).tolist()
+    plain, resampled = compare(first, second), compare_resampled(first, second, 0.0)
+    assert (resampled.p, resampled.change.half) == pytest.approx((plain.p, plain.change.half))
+
+
+def test_overlap_makes_the_resampled_test_less_sure() -> None:
+    random = np.random.default_rng(0)
+    first, second = random.normal(1, 1, 10).tolist(), random.normal(0, 1, 10).tolist()
+    assert compare_resampled(first, second, 0.25).p > compare(first, second).p
+
+
+def test_folds_that_all_differ_alike_are_not_tested() -> None:
+    alike = compare_resampled([0.6, 0.7, 0.8], [0.5, 0.6, 0.7], 0.25)
+    assert not alike.tested
+    assert not alike.significant
+    equal = compare_resampled([0.5, 0.6], [0.5, 0.6], 0.25)
+    assert (equal.p, equal.change.mean) == (1.0, 0.0)
+    assert not compare_resampled([0.5], [0.4], 0.25).tested
+
+
+def test_false_findings_of_overlapping_folds_are_rare() -> None:
+    """Folds drawn again and again from the same few images: the plain test finds a difference far too often."""
+    random = np.random.default_rng(0)
+    plain = resampled = 0
+    for _ in range(300):
+        images = random.normal(0, 1, 20)  # of each image: how much better one of two equal classifiers does on it
+        folds = [float(images[random.permutation(20)[:4]].mean()) for _ in range(15)]
+        plain += compare(folds, [0.0] * 15).significant
+        resampled += compare_resampled(folds, [0.0] * 15, 4 / 16).significant
+    assert plain > 60
+    assert resampled < 30

@@ -20,7 +20,7 @@ from augment.synthesis.synthesizer import Synthesizer
 from augment.tuning.lora import Lora
 from augment.tuning.settings import TuningSettings
 from classify.studies.rows import Entry, describe_row, make_rows
-from classify.studies.variants import Variant, changed_model, make_variant
+from classify.studies.variants import Sampling, Variant, changed_model, make_variant
 from classify.train.batches import Batches
 
 MODEL = Synthesizer(StableDiffusion("digits"), Inversion(steps=20), prompt="a {class}")
@@ -33,6 +33,18 @@ def test_what_differs_is_named_and_the_rest_stays() -> None:
     tuned = make_variant(MODEL, {}, {"steps": 9, "lora": {"rank": 2}}, "row").tuning
     assert tuned == TuningSettings(prompt="a {token}", steps=9, lora=Lora(rank=2))
     assert make_variant(MODEL, {}, {}, "row").name != Variant(tuning=tuned).name != Variant().name == ""
+
+
+def test_a_row_may_sample_in_its_own_way_and_others_are_described_as_before() -> None:
+    variant = make_variant(MODEL, {"steps": 7}, None, "row", sampling={"steps": 7, "guidance": 2.0})
+    assert variant.sampling == Sampling(7, 2.0)
+    model = changed_model(MODEL, variant)
+    assert (model.steps, model.guidance, model.inversion.steps) == (7, 2.0, 7)
+    assert model.backbone is MODEL.backbone
+    assert changed_model(MODEL, Variant(Inversion(forward_steps=3))).guidance == MODEL.guidance
+    assert Variant(Inversion(forward_steps=3)).describe().keys() == {"inversion", "tuning"}
+    with pytest.raises(UserError, match="row 'row', sampling: there is no setting 'step'; choose from steps, guidance"):
+        make_variant(MODEL, {}, None, "row", sampling={"step": 7})
 
 
 @pytest.mark.parametrize(

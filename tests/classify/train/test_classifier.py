@@ -13,7 +13,7 @@ import torch
 from conftest import SIDE
 from fitting import expected_calibration_error
 from scipy.special import softmax
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, log_loss
 from timm.data import create_transform, resolve_data_config
 from timm.data.mixup import mixup_target
 from timm.loss import SoftTargetCrossEntropy
@@ -114,7 +114,7 @@ def test_top5_of_five_classes_says_nothing_and_is_left_out() -> None:
     model.network = nn.Identity()
     model.test_step((torch.eye(5), torch.arange(5)), 0)
     model.on_test_epoch_end()
-    assert set(model.results(tuple("abcde"))) == {"top1", "macro", "ece", "per_class", "confusion"}
+    assert set(model.results(tuple("abcde"))) == {"top1", "macro", "ece", "log_loss", "per_class", "confusion"}
 
 
 @pytest.mark.parametrize("scale", [0.02, 1.0, 8.0])
@@ -134,6 +134,7 @@ def test_macro_accuracy_and_ece_are_those_of_scikit_learn_and_numpy(scale: float
     assert results["macro"] == pytest.approx(np.mean(list(results["per_class"].values())), abs=1e-6)
     assert abs(results["macro"] - results["top1"]) > 0.01
     assert results["ece"] == pytest.approx(expected_calibration_error(softmax(logits, 1), labels), abs=1e-5)
+    assert results["log_loss"] == pytest.approx(log_loss(labels, softmax(logits, 1)), rel=1e-5)
 
 
 def test_ece_of_a_network_that_knows_how_sure_it_may_be() -> None:
