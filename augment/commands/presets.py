@@ -34,6 +34,7 @@ class Preset:
         batch_size: Images made at a time.
         classify: Settings of a classifier for images of this kind, as `classify study` takes them.
         tune: Settings of a tuning that differ from `augment tune`'s own.
+        tuned: Settings of the `Synthesizer` that differ once the backbone is tuned.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Preset:
     batch_size: int
     classify: dict[str, Any]
     tune: dict[str, Any] = field(default_factory=dict)
+    tuned: dict[str, Any] = field(default_factory=dict)
 
 
 @cache
@@ -137,7 +139,8 @@ def tuned_preset(folder: Path, backbone: str | None) -> Preset:
     usual = preset_of(name) or preset_like(name)
     own = usual.model["backbone"]["init_args"] if backbone else init_args
     model = {"class_path": usual.model["backbone"]["class_path"], "init_args": own | {"tuned": str(folder)}}
-    return replace(usual, name=str(folder), model=usual.model | {"backbone": model, "prompt": tuning["prompt"]})
+    told = {"backbone": model, "prompt": tuning["prompt"]}
+    return replace(usual, name=str(folder), model=usual.model | usual.tuned | told)
 
 
 def for_pretrain(given: Mapping[str, str], told: bool) -> dict[str, Any]:
