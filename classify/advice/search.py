@@ -57,6 +57,8 @@ class Search:
             if reason:
                 proposal.drop(reason)
                 idle += 1
+                if reason != KNOWN:
+                    self.tell(f"{proposal.candidate.name}: left out, {reason}")
             else:
                 idle = 0 if self._try(proposal, decided) else idle + 1
             decided = self.proposals.decided()

@@ -113,7 +113,10 @@ def spent(findings: Findings) -> str:
     """How much of the budget was used."""
     run = sum(bool(one.scores) for one in findings.outcomes)
     given_up = sum(one.stopped for one in findings.outcomes)
-    return (
+    told = (
         f"{run} candidates were run on up to {findings.folds} folds, {given_up} of them given up early as worse; "
         f"all of it took {in_words(findings.seconds)} of the {in_words(findings.advisor.hours * HOUR)} that were given."
     )
+    if any(one.scores and one.candidate.is_synthetic for one in findings.outcomes):
+        return told
+    return f"{told} No synthetic images were tried: more --hours, or fewer --steps, would allow that."

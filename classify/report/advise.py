@@ -9,7 +9,7 @@ from augment.runtime.quiet import quietly
 from augment.runtime.terminal import PlainConsole
 from classify.advice.run import search_and_confirm
 from classify.advice.settings import Advisor
-from classify.report.advice_answer import answer, more_images
+from classify.report.advice_answer import answer, more_images, spent
 from classify.report.advice_files import write_files
 from classify.report.advice_page import write_page
 from classify.report.verdict import Kind, decide
@@ -85,6 +85,12 @@ def advise(
     write_page(findings, verdict, commands, command)
     said, page = answer(findings, verdict), findings.folder.page("html")
     console = PlainConsole()
-    for sentence in (said, more_images(verdict), *(f"next: {one}" for one in commands), f"page: {page}"):
+    for sentence in (
+        said,
+        more_images(verdict),
+        spent(findings),
+        *(f"next: {one}" for one in commands),
+        f"page: {page}",
+    ):
         console.print(sentence, soft_wrap=True)
     return Advice(verdict.kind, said, verdict.recommended, verdict.visible, tuple(commands), page)
