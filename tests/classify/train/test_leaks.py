@@ -48,6 +48,16 @@ def test_a_copy_may_be_refused(leaking: tuple[ImageFolder, str]) -> None:
         find_leaks(source, [choose_few_shot_set(source, 3, 0)], "refuse")
 
 
+def test_of_very_many_images_equal_files_alone_are_looked_for(
+    leaking: tuple[ImageFolder, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, _ = leaking
+    monkeypatch.setattr("classify.train.leaks.MOST", 8)
+    with caplog.at_level(logging.WARNING):
+        assert find_leaks(source, [choose_few_shot_set(source, 3, 0)], "refuse") == []
+    assert caplog.messages == ["9 training images: test images are compared with them by their bytes alone"]
+
+
 def test_copies_may_be_ignored_but_not_equal_files(leaking: tuple[ImageFolder, str], train_folder: Path) -> None:
     source, name = leaking
     few_shot = [choose_few_shot_set(source, 3, 0)]
