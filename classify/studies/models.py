@@ -1,5 +1,6 @@
 """Which model makes a synthetic set? The study's own, or one that differs: in its inversion, tuning or backbone."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from augment.runtime.threads import pinned_threads
 from augment.runtime.trainer import QUIET_TRAINER
 from augment.synthesis.synthesizer import Synthesizer
 from augment.tuning.data import TuningData
-from augment.tuning.run import PRECISIONS, describe, tune
+from augment.tuning.run import PRECISIONS, describe, is_finished, tune
 from augment.tuning.tuner import Tuner
 from classify.studies.results_folder import StudyFolder
 from classify.studies.rows import WantedSet
 from classify.studies.settings import Study
 from classify.studies.variants import Variant, changed_model
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY = 100
 """Optimizer steps of a tuning that a kill may cost."""
@@ -59,8 +62,11 @@ def tune_backbone(study: Study, folder: StudyFolder, wanted: WantedSet) -> None:
         options = QUIET_TRAINER | {"enable_checkpointing": True, "max_epochs": -1, "callbacks": callbacks}
         return L.Trainer(max_steps=tuning.steps, devices=1, precision=PRECISIONS[precision], **options)
 
+    output = folder.tuning(tuning_name(wanted))
+    if not is_finished(output):
+        log.warning("tuning the backbone at %d shots, seed %d: %d steps", wanted.shots, wanted.seed, tuning.steps)
     with pinned_threads(study.threads):
-        tune(tuner, data, folder.tuning(tuning_name(wanted)), config, CHECKPOINT_EVERY, make_trainer)
+        tune(tuner, data, output, config, CHECKPOINT_EVERY, make_trainer)
 
 
 def spent(folder: StudyFolder, wanted: WantedSet, seconds: float | None, cost: float | None) -> dict[str, float | None]:
