@@ -1,11 +1,10 @@
-"""Which real images had a model seen before it judged them? Known of the embedded ones and of those trained here."""
+"""Which real images had a model seen before it judged them? Known of the embedded digits and of those trained here."""
 
 from pathlib import Path
 
 from augment.backbones.base import Backbone
 from augment.backbones.checkpoint import EMBEDDED as BACKBONES
 from augment.images.sources import Digits
-from augment.measure.extractor import EMBEDDED as EXTRACTORS
 from augment.runtime.trained_on import read_trained_on
 
 
@@ -18,7 +17,7 @@ def seen_by_extractor(extractor: str) -> frozenset[str] | None:
     Raises:
         UserError: If the extractor's own list cannot be read.
     """
-    if Path(extractor).name == extractor and (EXTRACTORS / extractor).is_dir():
+    if extractor == "digits":
         return embedded_pool()
     return read_trained_on(Path(extractor.removeprefix("local-dir:")), "extractor")
 
@@ -33,7 +32,7 @@ def seen_by_backbone(backbone: Backbone) -> frozenset[str] | None:
     """
     if backbone.folder is None or "+" in backbone.identity.partition("@")[2]:
         return None
-    return embedded_pool() if backbone.folder.parent == BACKBONES else read_trained_on(backbone.folder, "backbone")
+    return embedded_pool() if backbone.folder == BACKBONES / "digits" else read_trained_on(backbone.folder, "backbone")
 
 
 def embedded_pool() -> frozenset[str]:
