@@ -35,6 +35,7 @@ IN_ORDER = [
     augment.open_dataset,
     augment.verify,
     classify.fit,
+    classify.advise,
     classify.Study,
     classify.study,
     classify.write_report,

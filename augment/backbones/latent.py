@@ -76,7 +76,7 @@ class LatentBackbone(Backbone):
         self.config, self.vae_config = (read_config(model, folder, part) for part in (self.denoiser_part, "vae"))
         self.settings = read_settings(pipeline, model, folder)
         self.image_size = self.native_size if resolution is None else resolution
-        if self.image_size < 1 or self.image_size % (grid := self.scale * self.grid):
+        if self.image_size % (grid := self.scale * self.grid) or self.image_size < 1:
             problem = f"{self.image_size} is not a multiple of {grid}"
             raise UserError("backbone.resolution", problem, "choose one that is")
         side = self.image_size // self.scale

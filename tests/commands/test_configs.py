@@ -23,7 +23,7 @@ def command_of(file: Path) -> list[str]:
 def test_there_are_configs_for_every_job() -> None:
     jobs = {tuple(command_of(file)[:2]) for file in FILES}
     of_augment = {("augment", job) for job in ("synthesize", "pretrain", "explore")}
-    assert jobs == of_augment | {("classify", "fit"), ("classify", "study")}
+    assert jobs == of_augment | {("classify", job) for job in ("fit", "study", "advise")}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())

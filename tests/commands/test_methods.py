@@ -281,7 +281,7 @@ def test_text_to_image_of_a_source_with_one_class_needs_no_word_for_it(model: Sy
 
     images = make_images(tmp_path / "images", 3, 0, {"only": (9, 9, 9)})
     plain = Synthesizer(model.backbone, prompt="a digit")
-    assert recipe(plain, images, "text2img").prompts == {0: "a digit"}
+    assert recipe(plain, images, "text2img").inversion_prompts == {0: "a digit"}
     assert refusal(plain, images, "diff-mix") == (
         "method: 'diff-mix' goes from one class to another, the few-shot set has images of one; "
         "add a class to `classes` or choose another `method`"
@@ -355,6 +355,7 @@ def test_settings_are_part_of_the_configuration(job: Job, tmp_path: Path, fails:
     assert "settings.strength: method 'nin/chm' has no such setting; leave it out" in error
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_noise_as_one(job: Job, tmp_path: Path) -> None:
     """Diff-Mix draws noise, class and source; its clean latents are encoded by both processes."""
     args = ("--method", "diff-mix")

@@ -74,6 +74,7 @@ def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool], delay: 
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed(job: Job, undisturbed: dict[str, str], tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = start_program("augment", ["synthesize", *job.args(output, **LONG)])
@@ -204,6 +205,7 @@ def test_nobody_outlives_the_first_process(job: Job, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.slow
 def test_nobody_outlives_a_first_process_that_dies_early(job: Job, tmp_path: Path) -> None:
     """The other one still imports: when it looks for the first one, that is gone already."""
     process = start_program("augment", ["synthesize", *job.args(tmp_path / "out", *two_processes(), **LONG)])
@@ -286,7 +288,7 @@ def outcomes(started: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
         return [(node.wait(), text.result()[0]) for node, text in zip(started, printed, strict=True)]
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
+@pytest.mark.parametrize("launcher", [pytest.param("torchrun", marks=pytest.mark.slow), "slurm"])
 def test_two_nodes_write_the_same_bytes(job: Job, dataset: Path, tmp_path: Path, launcher: str) -> None:
     output = tmp_path / "out"
     for code, printed in outcomes(nodes(job, [output, output], launcher)):
