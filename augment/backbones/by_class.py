@@ -54,8 +54,6 @@ def by_owner(
         time: Where they stand.
         condition: Says of each row which class it is for.
     """
-    if tuned is None or not tuned.owners:
-        return predict(z, time, condition)
     if condition.owner is None:
         switch(networks, tuned, None)
         return predict(z, time, condition)

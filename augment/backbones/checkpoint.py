@@ -3,7 +3,6 @@
 Weights are read from safetensors only, by diffusers' own classes; every mistake becomes one line.
 """
 
-import hashlib
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from augment.backbones.families import FAMILIES
 from augment.errors import UserError
+from augment.runtime.fingerprint import hash_files
 from augment.runtime.json_files import read_object
 from augment.runtime.network import one_try, out_of_reach
 from augment.runtime.quiet import quietly
@@ -43,13 +43,8 @@ def locate(model: str, variant: str | None, revision: str | None) -> tuple[Path,
 
 def hash_folder(folder: Path) -> str:
     """Hash of the names and contents of all files that decide what a model computes."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        if file.suffix in {".json", ".safetensors", ".txt"}:
-            digest.update(file.relative_to(folder).as_posix().encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
+    kinds = {".json", ".safetensors", ".txt"}
+    return hash_files(folder, (file for file in sorted(folder.rglob("*")) if file.suffix in kinds))
 
 
 def check_family(model: str, folder: Path, family: str) -> None:

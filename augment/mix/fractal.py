@@ -4,7 +4,6 @@ A system is a few affine maps, each of which brings points closer together. A po
 and again, drawn at random, comes to lie on the system's attractor (the chaos game, Barnsley 1988).
 """
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from augment.errors import UserError
 from augment.images.pixels import to_tensor
 from augment.images.sources.base import IMAGE_SUFFIXES, decode
+from augment.runtime.fingerprint import hash_files
 
 Array = NDArray[np.float64]
 
@@ -105,11 +105,7 @@ def images_in(folder: str) -> tuple[Path, ...]:
 @lru_cache(maxsize=4)
 def folder_identity(folder: str) -> str:
     """The folder's name and a hash of its images: names and content."""
-    digest = hashlib.sha256()
-    for path in images_in(folder):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return f"{Path(folder).resolve().name}@{digest.hexdigest()[:16]}"
+    return f"{Path(folder).resolve().name}@{hash_files(Path(folder), images_in(folder))}"
 
 
 def from_folder(random: np.random.Generator, folder: str, side: int) -> Tensor:

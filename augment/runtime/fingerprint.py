@@ -3,7 +3,9 @@
 import hashlib
 import json
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("torch", "diffusers", "transformers", "lightning", "numpy", "pillow", "safetensors")
@@ -17,6 +19,16 @@ def library_versions() -> dict[str, str]:
 def fingerprint(config: dict[str, Any]) -> str:
     """Hash of everything that decides a dataset's bytes."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def hash_files(folder: Path, files: Iterable[Path]) -> str:
+    """Hash of the names below a folder, and the contents, of some of its files, in order."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.relative_to(folder).as_posix().encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def first_difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any]:

@@ -146,7 +146,7 @@ class SynthesisLoader(L.LightningDataModule):
         if start.noise is not None:
             record["strength"] = start.strength
         if recipe.model.inversion.kind == "negative-prompt" and method.latents == "inverted":
-            start = replace(start, negative=(recipe.inversion_prompts[source],))
+            start = replace(start, negative=(recipe.model.prompts.for_inversion(recipe.few_shot.classes[source]),))
         if recipe.model.sampler.eta > 0:
             start = replace(start, seeds=(noise_seed(recipe.seed, label, index),))
         return start, record

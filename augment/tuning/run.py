@@ -1,7 +1,6 @@
 """One tuning from the first step to the files that are saved, however often it is interrupted."""
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.utilities import rank_zero_only
 
 from augment.backbones.precision import Precision
 from augment.backbones.tuned import CARD, LORA, MANIFEST, class_folders
@@ -117,7 +117,7 @@ def tune_classes(
     command: str,
 ) -> Path:
     """Tune on each class by itself: a tuning of its own for each, which a kill does not cost the others; see `tune`."""
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # set by Lightning, but not declared
     settings = replace(tuner.tuning, scope="set")
     parts = class_folders(output, data.classes)
     for number, (name, part) in enumerate(zip(data.classes, parts, strict=True), 1):

@@ -20,6 +20,12 @@ from augment.commands.page import Option, Page
 from augment.commands.presets import EMBEDDED, chosen, presets
 from augment.dataset.manifest import read_manifest
 
+OF_TRAININGS = (
+    *(Option(name, rare=True) for name in ("threads", "synthesizer", "source", "plan", "batches")),
+    CONFIG,
+)
+"""Rare options of what trains many classifiers."""
+
 SYNTHESIZER = "augment.synthesis.synthesizer.Synthesizer"
 DIGITS = "augment.images.sources.Digits"
 
@@ -156,16 +162,11 @@ STUDY = Page(
             Option("devices", "Trainings that run side by side.", "1"),
             SKIP_BAD,
             Option("reference", "The row that all others are compared with, beside none.", rare=True),
-            Option("threads", rare=True),
             Option("extractor_weights", rare=True),
             NEAR_DUPLICATES,
             LOGGER,
-            Option("synthesizer", rare=True),
-            Option("source", rare=True),
-            Option("plan", rare=True),
             Option("mixing", rare=True),
-            Option("batches", rare=True),
-            CONFIG,
+            *OF_TRAININGS,
         ),
     },
     source="source",
@@ -194,13 +195,8 @@ ADVISE = Page(
             Option("folds", "Parts that a class is dealt into.", "5", rare=True),
             Option("repeats", "Deals of the search.", "2", rare=True),
             Option("confirm", "Fresh folds of the confirmation.", "10", rare=True),
-            Option("threads", rare=True),
             Option("classifier", rare=True),
-            Option("synthesizer", rare=True),
-            Option("source", rare=True),
-            Option("plan", rare=True),
-            Option("batches", rare=True),
-            CONFIG,
+            *OF_TRAININGS,
         ),
     },
     source="source",
